@@ -1,0 +1,72 @@
+# The front door. `make demo` and `make test` set up all they need and then do their job; a second
+# run finds its stamp and sets up nothing.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+JOBS ?= 2
+NAME ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup services lint types test unit golden demo bench constraints clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The folders at the top are the package `tegula`. Python finds them through the editable install
+# (one import hook, whatever the checkout is called). Type checkers do not run hooks: for them a
+# link named `tegula` lies in $(VENV)/src, where no tool that walks the tree looks.
+$(BIN)/python:
+	@.ci/venv $(VENV) $(PYTHON)
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Tegula and the demo's data (about a minute, once) ..."
+	@$(PIP) setuptools && $(PIP) --no-build-isolation -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Tegula and what tests it (about a minute, once) ..."
+	@$(PIP) setuptools && $(PIP) --no-build-isolation -e '.[demo,dev]'
+	@mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/tegula
+	@touch $@ $(VENV)/.installed-demo
+
+setup: $(VENV)/.installed-dev  ## Make the virtual environment with everything in it
+
+services:
+	@.ci/services
+
+lint: setup  ## Style, format and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
+
+types: setup  ## mypy (strict) and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+test: setup services lint types  ## Everything: rules, types, and every kind of test
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+unit: setup  ## The quick part of the tests
+	$(BIN)/pytest -q -m "not slow and not services" tests/unit $(ARGS)
+
+golden: setup  ## Write the golden files anew (then read the difference)
+	$(BIN)/pytest -q tests/golden --update-golden $(ARGS); git --no-pager diff --stat tests/golden
+
+demo: $(VENV)/.installed-demo  ## A year of flights, end to end, every value compared
+	@$(BIN)/tegula demo $(ARGS)
+
+bench: $(VENV)/.installed-dev  ## All benchmarks, or one: make bench NAME=ingest ARGS="--keys uniform"
+	@$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+
+constraints: setup  ## Write constraints.txt from what is installed
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude tegula \
+	    --exclude pip --exclude-editable | sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## Remove what was made: the environment, caches, build products
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

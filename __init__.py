@@ -1,0 +1,69 @@
+"""Tegula, a streaming-first feature engine: events in once, right values everywhere.
+
+Definitions are plain calls of the names below; `Client` reads and pushes over HTTP, `TestDriver`
+runs the real engine in process, for tests. Both are imported only when they are first used, so
+that a module of definitions loads without a server's or an engine's libraries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .schemas import agg, errors
+from .schemas.definitions import (
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    Kafka,
+    Stream,
+)
+from .schemas.errors import DefinitionErrors, TegulaError
+from .schemas.outcomes import Outcome, Status
+from .schemas.types import Bool, Float64, Int64, String, Timestamp
+from .schemas.windows import lifetime, sliding, tumbling
+
+if TYPE_CHECKING:
+    from .serving.client import Client
+    from .testing.driver import TestDriver
+
+__all__ = [
+    "Bool",
+    "Client",
+    "DefinitionErrors",
+    "Entity",
+    "Feature",
+    "FeatureService",
+    "FeatureView",
+    "Float64",
+    "Int64",
+    "Kafka",
+    "Outcome",
+    "Status",
+    "Stream",
+    "String",
+    "TegulaError",
+    "TestDriver",
+    "Timestamp",
+    "agg",
+    "errors",
+    "lifetime",
+    "sliding",
+    "tumbling",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from .serving.client import Client
+
+        return Client
+    if name == "TestDriver":
+        from .testing.driver import TestDriver
+
+        return TestDriver
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

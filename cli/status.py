@@ -1,0 +1,199 @@
+"""`tegula status`: what is deployed, how far the engine is, what became of every record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ..engine.runtime.clock import now_us
+from ..engine.settings import Settings, load_settings
+from ..schemas.errors import RegistryMissing
+from ..serving.encode import format_instant
+from ..state.registry import Registry
+from .exits import OK
+from .output import add_row, number, say, show, size, span, table, write_json
+from .report import engine_report
+
+COUNTS: Final = {
+    "folded": "folded",
+    "late": "of them late",
+    "filtered": "filtered",
+    "duplicate": "dup.",
+    "expired": "expired",
+    "dead_lettered": "dead",
+}
+"""What became of records, and the columns that show it."""
+
+
+def status(project: Path | None, as_json: bool) -> int:
+    """Print what is known of the project now; needs neither engine nor server to run."""
+    settings = load_settings(project)
+    facts = gather(settings)
+    if as_json:
+        write_json(facts)
+    else:
+        _print(settings, facts)
+    return OK
+
+
+def gather(settings: Settings) -> dict[str, Any]:
+    """Everything that `status` shows, as plain JSON values."""
+    report = engine_report(settings)
+    return {
+        "project": str(settings.project),
+        **_registered(settings),
+        "engine": None if report is None else _engine(report),
+        "streams": {} if report is None else dict(report.get("streams", {})),
+        "archive": {} if report is None else dict(report.get("archive", {})),
+        "outcomes": {} if report is None else _outcomes(report),
+        "stores": {name: disk_bytes(path) for name, path in _stores(settings)},
+    }
+
+
+def _registered(settings: Settings) -> dict[str, Any]:
+    registry = Registry(settings.registry_url_or_default)
+    try:
+        head, catalogue = registry.head(), registry.catalogue()
+        builds = registry.builds(("planned", "catching_up", "live"))
+    except RegistryMissing:
+        return {"version": None, "builds": []}
+    finally:
+        registry.close()
+    version = None
+    if head is not None:
+        version = {
+            "number": head.number,
+            "author": head.author,
+            "message": head.message,
+            "created": format_instant(head.created_us),
+        }
+    return {
+        "version": version,
+        "builds": [
+            {
+                "id": build.id,
+                "view": build.view,
+                "status": build.status,
+                "serves": catalogue.active.get(build.view) == build.id,
+                "version": build.version,
+            }
+            for build in builds
+        ],
+    }
+
+
+def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "pid": report["pid"],
+        "up_s": round((now_us() - int(report["started_us"])) / 1e6, 1),
+        "events_per_second": report["events_per_second"],
+        "commits_to_mirror": _behind(report),
+        "mirror_fault": report.get("mirror_fault"),
+        "registry_fault": report.get("registry_fault"),
+    }
+
+
+def _behind(report: Mapping[str, Any]) -> int:
+    """Commits that the online store has still to take, over all shards."""
+    pairs = zip(report.get("commits", ()), report.get("mirrored", ()), strict=False)
+    return sum(max(0, committed - mirrored) for committed, mirrored in pairs)
+
+
+def _outcomes(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {
+        f"{build['view']} build {number}": dict(build["outcomes"])
+        for number, build in report.get("builds", {}).items()
+    }
+
+
+def _stores(settings: Settings) -> Iterable[tuple[str, Path]]:
+    return (
+        ("log", settings.home / "log"),
+        ("state", settings.state_path),
+        ("online", settings.online_path),
+        ("lake", settings.lake_path),
+    )
+
+
+def disk_bytes(folder: Path) -> int:
+    """What a folder takes on the disk; sparse files count for what is in them."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            found = path.stat()
+        except OSError:  # a store in use removes files while we look
+            continue
+        if path.is_file():
+            total += found.st_blocks * 512
+    return total
+
+
+def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
+    version = facts["version"]
+    if version is None:
+        say(f"{settings.project}: nothing was applied yet. `tegula apply` or `tegula dev` does it.")
+        return
+    said = f": {version['message']}" if version["message"] else ""
+    say(f"{settings.project}: version {version['number']} by {version['author']}{said}")
+    engine = facts["engine"]
+    if engine is None:
+        say("No engine runs: values do not change with new events. `tegula run` starts one.", "red")
+    else:
+        say(
+            f"Engine {engine['pid']}, up {span(engine['up_s'])}, "
+            f"{number(engine['events_per_second'])} events/s, "
+            f"{number(engine['commits_to_mirror'])} commits before the online store"
+        )
+        if engine["mirror_fault"]:
+            say(f"The online store cannot be written: {engine['mirror_fault']['message']}", "red")
+        if engine["registry_fault"]:
+            say("The engine does not reach its registry, and goes on as it was told last.", "red")
+    _print_streams(facts)
+    _print_builds(facts)
+    stores = table("store", "on disk", numbers=("on disk",))
+    for name, taken in facts["stores"].items():
+        add_row(stores, name, size(taken))
+    show(stores)
+
+
+def _print_streams(facts: Mapping[str, Any]) -> None:
+    if not facts["streams"]:
+        return
+    columns = ("next offset", "end", "lag")
+    shown = table("stream", "partition", *columns, "event time", numbers=columns)
+    for name, stream in facts["streams"].items():
+        for partition, at in stream["partitions"].items():
+            add_row(
+                shown,
+                name,
+                partition,
+                number(at["next_offset"]),
+                number(at["end_offset"]),
+                number(at["lag"]),
+                format_instant(at["running_max_us"]),
+            )
+    show(shown)
+
+
+def _print_builds(facts: Mapping[str, Any]) -> None:
+    waiting = {
+        build: behind
+        for stream in facts["streams"].values()
+        for build, behind in stream["catching_up"].items()
+    }
+    columns = tuple(COUNTS.values())
+    shown = table("view", "build", "status", *columns, numbers=("build", *columns))
+    for build in facts["builds"]:
+        counts = facts["outcomes"].get(f"{build['view']} build {build['id']}", {})
+        behind = waiting.get(str(build["id"]))
+        state = "serves" if build["serves"] else build["status"].replace("_", " ")
+        state += "" if behind is None else f", {number(behind)} to go"
+        add_row(
+            shown,
+            build["view"],
+            build["id"],
+            state,
+            *(number(counts.get(name)) for name in COUNTS),
+        )
+    show(shown)

@@ -1,0 +1,237 @@
+"""The verbs: what each takes, and its help. What they do is in modules of their own.
+
+Those are imported when their verb runs, so that `tegula --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from .exits import OK
+
+app: Final = typer.Typer(
+    name="tegula",
+    help="A streaming-first feature engine: events in once, right values everywhere.",
+    epilog="`--debug`, anywhere, shows the traceback of an error. Exit codes: 0 done, 1 wrong "
+    "definitions, settings or request, 2 wrong command line, 3 a port, broker, directory or "
+    "server does not play along, 4 a fault of Tegula, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+Project = Annotated[
+    Path | None,
+    typer.Option("--project", "-p", help="The project's folder; else the one you are in."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Data as JSON, for machines.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on.")]
+Processes = Annotated[int | None, typer.Option(help="Server processes on the port.")]
+Server = Annotated[str | None, typer.Option("--server", help="URL of a server elsewhere.")]
+Author = Annotated[str | None, typer.Option(help="Who applies; else the user's name.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="What changes, and why.")]
+
+
+Attached = Annotated[bool, typer.Option("--attached", hidden=True)]
+
+
+def _end(code: int) -> None:
+    if code != OK:
+        raise typer.Exit(code)
+
+
+@app.callback()
+def _callback(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    # `main` takes the option from wherever it stands; here it is only declared, for the help.
+    del debug
+
+
+@app.command(rich_help_panel="A project")
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; made if it is missing.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Start a project: settings, an example that works, a test of it.
+
+    Example: `tegula init shop && cd shop && tegula dev`
+    """
+    from .setup import init as run
+
+    run(folder, json)
+
+
+@app.command(rich_help_panel="A project")
+def check(project: Project = None, json: Json = False) -> None:
+    """Validate settings and definitions: every fault in one report, and recommendations.
+
+    Example: `tegula check`
+    """
+    from .define import check as run
+
+    _end(run(project, json))
+
+
+@app.command(rich_help_panel="A project")
+def plan(project: Project = None, json: Json = False) -> None:
+    """Show what the definitions compile to, what applying would change, and what must be replayed.
+
+    Example: `tegula plan --json | jq .items`
+    """
+    from .define import plan as run
+
+    _end(run(project, json))
+
+
+@app.command(rich_help_panel="A project")
+def apply(
+    project: Project = None, author: Author = None, message: Message = "", json: Json = False
+) -> None:
+    """Store the definitions as one new version; a running engine and servers take it up.
+
+    Example: `tegula apply -m "merchants over 30 days"`
+    """
+    from .define import apply as run
+
+    _end(run(project, author, message, json))
+
+
+@app.command(rich_help_panel="Running")
+def dev(
+    project: Project = None,
+    host: Host = None,
+    port: Port = None,
+    processes: Processes = None,
+) -> None:
+    """Apply the definitions, and run engine and servers together. Ctrl-C stops both.
+
+    Example: `tegula dev --port 6181`
+    """
+    from .dev import dev as run
+
+    _end(run(project, host=host, port=port, server_processes=processes))
+
+
+@app.command(rich_help_panel="Running")
+def run(project: Project = None, attached: Attached = False) -> None:
+    """Run the engine alone, in the foreground: logs to state, online store and archive.
+
+    Example: `tegula run --project /srv/shop`
+    """
+    from .run import run as run_engine
+
+    _end(run_engine(project, attached))
+
+
+@app.command(rich_help_panel="Running")
+def serve(
+    project: Project = None,
+    host: Host = None,
+    port: Port = None,
+    processes: Processes = None,
+    attached: Attached = False,
+) -> None:
+    """Serve features and take events over HTTP; any number of processes on one port.
+
+    Example: `tegula serve --processes 2`
+    """
+    from .run import serve as run_server
+
+    _end(run_server(project, attached, host=host, port=port, server_processes=processes))
+
+
+@app.command(rich_help_panel="Data")
+def push(
+    stream: Annotated[str, typer.Argument(help="The stream.")],
+    file: Annotated[str, typer.Argument(help="Newline-delimited JSON; `-` reads stdin.")] = "-",
+    project: Project = None,
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Push events: over HTTP, or into the stream's log where no server runs.
+
+    Example: `echo '{"card_id": "c1", "amount": 12.5, …}' | tegula push payments`
+    """
+    from .push import push as run
+
+    _end(run(project, server, stream, file, json))
+
+
+@app.command(rich_help_panel="Data")
+def get(
+    wanted: Annotated[
+        list[str],
+        typer.Argument(
+            help="A service or `view:feature`s, then keys: `card_id=c1` or `card_id=c1,c2`.",
+            metavar="SERVICE|VIEW:FEATURE… KEY=VALUE…",
+        ),
+    ],
+    as_of: Annotated[str | None, typer.Option(help="An instant, as in 2024-05-01T12:00Z.")] = None,
+    after: Annotated[str | None, typer.Option(help="A receipt to wait for.")] = None,
+    project: Project = None,
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Read features online, now or as of an instant.
+
+    Example: `tegula get fraud card_id=c1,c2 --as-of 2024-05-01T12:00:00Z`
+    """
+    from .get import get as run
+
+    _end(run(project, server, wanted, as_of, after, json))
+
+
+@app.command(rich_help_panel="Operating")
+def backfill(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="A view; before it `plan`, `rollback` or `retire` for these.",
+            metavar="[plan|rollback|retire] VIEW",
+        ),
+    ],
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Build a view anew from history beside the live one, and switch to it when it has caught up.
+
+    Example: `tegula backfill spend`; back again: `tegula backfill rollback spend`
+    """
+    from .backfill import backfill as run
+
+    _end(run(project, words, json))
+
+
+@app.command(rich_help_panel="Operating")
+def status(project: Project = None, json: Json = False) -> None:
+    """Streams, lag, rates, outcomes, builds and stores, as the running engine reports them.
+
+    Example: `tegula status --json | jq .streams`
+    """
+    from .status import status as run
+
+    _end(run(project, json))
+
+
+@app.command(rich_help_panel="A project")
+def demo(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder for the project; else a temporary one.")
+    ] = None,
+    months: Annotated[int, typer.Option(min=1, max=12, help="Months of 2013 to run.")] = 12,
+    json: Json = False,
+) -> None:
+    """Run a year of real flights through, and compare every value with DuckDB's recomputation.
+
+    Example: `tegula demo` (wants the extra: `pip install 'tegula[demo]'`)
+    """
+    from .demo.run import demo as run
+
+    _end(run(folder, months, json))

@@ -1,0 +1,1 @@
+"""From definitions to a running dataflow: the plan, its steps and the runtime."""

@@ -1,0 +1,99 @@
+"""Applying definitions: validated, then stored as one new version with the builds it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..schemas.codec import dump, load
+from ..schemas.definitions import Definitions, Stream
+from ..schemas.errors import ChangedStream, DefinitionErrors
+from ..schemas.fingerprints import operational, structural
+from ..schemas.validation import validate
+from ..state.registry import Registry, Version, ViewPrint
+from .settings import Settings
+
+
+def prints_of(definitions: Definitions) -> dict[str, ViewPrint]:
+    """Both fingerprints of each view."""
+    return {view.name: ViewPrint(structural(view), operational(view)) for view in definitions.views}
+
+
+def apply_definitions(
+    settings: Settings,
+    definitions: Definitions,
+    *,
+    author: str,
+    message: str,
+    now_us: int,
+    embedded: bool = False,
+) -> Version:
+    """Store `definitions` as one new version of the project, making its registry if need be.
+
+    `embedded` reads every stream from the embedded log, whatever its source (for tests). Raises
+    `DefinitionErrors` with every fault, and what the registry raises.
+    """
+    validate(definitions)
+    if embedded:
+        definitions = _embedded(definitions)
+    registry = Registry(settings.registry_url_or_default)
+    try:
+        registry.create(settings.shards)
+        _check_streams(definitions, registry)
+        return registry.apply(
+            dump(definitions),
+            prints_of(definitions),
+            author=author,
+            message=message,
+            now_us=now_us,
+        )
+    finally:
+        registry.close()
+
+
+def _check_streams(definitions: Definitions, registry: Registry) -> None:
+    """Raise `DefinitionErrors` if a stream now means something else by a name that it had before.
+
+    One reader serves all builds of a stream, those of older definitions too, and one archive holds
+    all that ever came; either takes new columns, and neither a column of two types.
+    """
+    head = registry.head()
+    stored = [] if head is None else [head.definitions]
+    stored += [build.definition for build in registry.builds(("catching_up", "live"))]
+    now = {stream.name: stream for stream in definitions.streams}
+    found = {}
+    for before in [stream for one in stored for stream in load(one).streams]:
+        stream = now.get(before.name)
+        if stream is not None:
+            found.update({str(fault): fault for fault in _changed(before, stream)})
+    if found:
+        raise DefinitionErrors(tuple(found.values()))
+
+
+def _changed(before: Stream, now: Stream) -> Iterator[ChangedStream]:
+    if before.event_time != now.event_time:
+        yield ChangedStream(
+            "the event time of a stream stays the same column",
+            where=f"stream {now.name!r}, event_time",
+            got=repr(now.event_time),
+            expected=repr(before.event_time),
+            hint="define a stream of another name beside this one",
+        )
+    for name in before.schema.keys() & now.schema.keys():
+        if before.schema[name].arrow != now.schema[name].arrow:
+            yield ChangedStream(
+                "a column keeps its type",
+                where=f"stream {now.name!r}, column {name!r}",
+                got=str(now.schema[name]),
+                expected=str(before.schema[name]),
+                hint="give the new column another name; the old one may go from the schema",
+            )
+
+
+def _embedded(definitions: Definitions) -> Definitions:
+    streams = {stream.name: replace(stream, source=None) for stream in definitions.streams}
+    return replace(
+        definitions,
+        streams=tuple(streams.values()),
+        views=tuple(replace(view, stream=streams[view.stream.name]) for view in definitions.views),
+    )

@@ -1,0 +1,1 @@
+"""What runs the steps: the dataflow, its clock and its workers."""

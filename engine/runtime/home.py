@@ -1,0 +1,79 @@
+"""The engine's home on disk: who holds it, and its shards opened as the incarnation they now are.
+
+One engine process owns a home, by an advisory lock that goes with the process however it ends. A
+shard's incarnation is renewed when commits may have been lost: the last stop was unclean and the
+machine has booted since. Everything derived from the state (online rows) carries the incarnation.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from ...schemas.errors import StateHeld
+from ...state.database import Memory
+from ...state.registry import Registry
+from ...state.shard import Shard
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class HomeLock:
+    """Holds `home/engine.lock` for this process; raises `StateHeld` if another one does."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self._file = (home / "engine.lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip()
+            self._file.close()
+            raise StateHeld(
+                directory=str(home), holder=f"process {holder}" if holder else ""
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let another engine have the home."""
+        self._file.close()
+
+
+def boot_id() -> str:
+    """Names this boot of the machine; a constant where the system does not tell.
+
+    Where it does not tell, an unclean stop always renews the incarnation (see `open_shards`).
+    """
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def open_shards(
+    state_path: Path, shard_count: int, registry: Registry, memory: Memory
+) -> list[Shard]:
+    """Open every shard, as a new incarnation where commits may have been lost.
+
+    Raises `StateCorrupt` if a shard's database cannot be read.
+    """
+    boot, shards = boot_id(), []
+    with ExitStack() as opened:
+        for number in range(shard_count):
+            shard = Shard(number, state_path / f"shard-{number:02d}", memory, 0)
+            opened.callback(shard.abandon)
+            identity = shard.identity
+            lost = not identity.clean and (not boot or identity.boot_id != boot)
+            incarnation = identity.incarnation
+            if shard.created or lost:
+                incarnation = registry.next_incarnation(number)
+            shard.renew(incarnation=incarnation, boot_id=boot)
+            shards.append(shard)
+        opened.pop_all()  # all are open: they are the caller's now
+    return shards

@@ -1,0 +1,193 @@
+"""Housekeeping beside the dataflow, once a second: syncing commits, measuring, reporting.
+
+The report (`engine.json` in the home, replaced by rename) is what `tegula status`, `/health/ready`
+and `/metrics` read: a server needs no connection to the engine, and a dead engine shows by its age.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import orjson
+
+from ...schemas.errors import TegulaError
+from ...state.rows import COUNTERS
+from ...state.shard import Shard
+from ..deployed import Deployed
+from ..settings import Settings
+from .archiving import Archiving
+from .clock import Clock
+from .mirroring import Mirrors
+from .streams import StreamReader
+
+_LOG: Final = logging.getLogger(__name__)
+
+PERIOD_S: Final = 1.0
+
+
+class Observed(Protocol):
+    """What is reported of: the engine, as far as housekeeping sees it."""
+
+    settings: Settings
+    mirrors: Mirrors
+    archiving: Archiving
+    deployed: Deployed
+    row_count: int
+    registry_fault: TegulaError | None
+
+    @property
+    def shards(self) -> Sequence[Shard]: ...
+
+    @property
+    def streams(self) -> Mapping[str, StreamReader]:
+        """The streams that are read, by name."""
+        ...
+
+    @property
+    def now_us(self) -> Clock:
+        """The wall clock."""
+        ...
+
+    def survey(self) -> None:
+        """Ask the logs and the registry what is new."""
+        ...
+
+
+class Housekeeping:
+    """A thread that syncs the shards' logs and writes the engine's report."""
+
+    def __init__(self, engine: Observed) -> None:
+        self._engine = engine
+        self._started_us = engine.now_us()
+        self._rate = _Rate(engine.now_us(), 0, 0.0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tegula-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._engine.survey()
+        self.report()
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_S):
+            try:
+                self._turn()
+            except Exception:  # noqa: BLE001 - tried again; a thread that ended would say nothing
+                _LOG.exception("housekeeping failed, and is tried again")
+
+    def _turn(self) -> None:
+        for shard in self._engine.shards:
+            shard.sync()
+        self._engine.survey()
+        self.report()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._engine.settings.engine_status_path.unlink(missing_ok=True)
+
+    def report(self) -> None:
+        """Write the report as of now."""
+        engine, now_us = self._engine, self._engine.now_us()
+        self._rate = self._rate.after(now_us, engine.row_count)
+        mirrored = engine.mirrors.commits()
+        content = {
+            "version": 1,
+            "pid": os.getpid(),
+            "started_us": self._started_us,
+            "at_us": now_us,
+            "events_per_second": round(self._rate.per_second, 1),
+            "streams": {name: _stream(engine, name) for name in list(engine.streams)},
+            "builds": _builds(engine),
+            "commits": [shard.commit_number for shard in engine.shards],
+            "mirrored": mirrored,
+            "mirror_fault": _shown(engine.mirrors.fault),
+            "registry_fault": _shown(engine.registry_fault),
+            "archive": engine.archiving.report(),
+        }
+        write_replacing(engine.settings.engine_status_path, orjson.dumps(content))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """Events per second, smoothed over a few seconds."""
+
+    at_us: int
+    rows: int
+    per_second: float
+
+    def after(self, now_us: int, rows: int) -> _Rate:
+        elapsed_us = now_us - self.at_us
+        if elapsed_us <= 0:  # the clock was set back
+            return _Rate(now_us, rows, self.per_second)
+        latest = (rows - self.rows) / (elapsed_us / 1e6)
+        return _Rate(now_us, rows, 0.5 * self.per_second + 0.5 * latest)
+
+
+def _stream(engine: Observed, name: str) -> dict[str, Any]:
+    reader = engine.streams[name]
+    partitions = {}
+    for partition, place in list(reader.lanes.live.places.items()):
+        end = reader.bounds[partition][1] if partition in reader.bounds else None
+        partitions[partition] = {
+            "ordinal": reader.ordinal(partition),
+            "next_offset": place.next_offset,
+            "end_offset": end,
+            "lag": None if end is None else max(0, end - place.next_offset),
+            "running_max_us": place.running_max_us,
+        }
+    catching_up = {
+        str(build): lane.behind(reader.lanes.live)
+        for lane in list(reader.lanes.behind)
+        for build in lane.builds
+    }
+    return {
+        "partitions": partitions,
+        "catching_up": catching_up,
+        "fault": _shown(reader.fault),
+    }
+
+
+def _shown(fault: TegulaError | None) -> dict[str, Any] | None:
+    return None if fault is None else fault.as_dict()
+
+
+def _builds(engine: Observed) -> dict[str, dict[str, Any]]:
+    report: dict[str, dict[str, Any]] = {}
+    deployed = engine.deployed  # once: the engine replaces it meanwhile
+    for build in deployed.builds:
+        report[str(build.id)] = {
+            "view": build.view,
+            "status": deployed.statuses[build.id],
+            "outcomes": outcomes(engine.shards, build.id),
+        }
+    return report
+
+
+def outcomes(shards: Sequence[Shard], build: int) -> Mapping[str, int]:
+    """What became of the records that a build has read, over all shards and partitions.
+
+    The conservation law holds for them wherever all shards have passed the same positions:
+    `read = folded + filtered + duplicate + expired + dead_lettered`.
+    """
+    totals = dict.fromkeys(COUNTERS, 0)
+    for shard in shards:
+        for (of_build, _), at in list(shard.applied.items()):
+            if of_build == build:
+                for name in COUNTERS:
+                    totals[name] += getattr(at, name)
+    return totals
+
+
+def write_replacing(path: Path, content: bytes) -> None:
+    """Write a file whole: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -1,0 +1,187 @@
+"""Running the mirrors of all shards: in a thread beside the commits, or step by step.
+
+A commit hands its offers over and goes on; a mirror that falls behind takes several commits at
+once, and past a bound of waiting tiles the offers are dropped and the outbox takes their place. A
+store that refuses writes stops the mirror visibly (`fault`), never the commits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Final
+
+from ...schemas.errors import SinkError, TegulaError
+from ...state.mirror import Committed, Mirror, Offer
+from ...state.online.lmdb import LmdbWriter, WritersAsReader
+from ...state.shard import Shard
+from ...windows.shape import Shape
+from ..steps.commit import ShardCommit
+from .pacing import mirror_rest_s
+
+WAITING_TILES_MAX: Final = 2_000_000
+"""Tiles that may wait in memory for the mirror; past it the outbox is read instead."""
+
+RETRY_S: Final = 1.0
+
+
+class Mirrors:
+    """One mirror a shard. `step` and `offer` may be called by different threads."""
+
+    def __init__(self, shards: Sequence[Shard], root: Path, shapes: Mapping[int, Shape]) -> None:
+        self._shapes = dict(shapes)
+        self._writers = [LmdbWriter(root, shard.number, shard.incarnation) for shard in shards]
+        self._mirrors = [
+            Mirror(shard, writer, self._shapes)
+            for shard, writer in zip(shards, self._writers, strict=True)
+        ]
+        self._offers: list[list[Offer]] = [[] for _ in shards]
+        self._waiting_tiles = 0
+        self._lagging = [True] * len(shards)
+        self._next_shapes: dict[int, Shape] | None = None
+        self._wanted: frozenset[int] | None = None
+        self._ready = threading.Condition()
+        self.fault: TegulaError | None = None
+
+    def offer(self, commits: Iterable[ShardCommit]) -> None:
+        """Hand over what the shards committed, in order."""
+        with self._ready:
+            for commit in commits:
+                self._waiting_tiles += sum(_tile_count(offer) for offer in commit.offers)
+                self._offers[commit.shard].extend(commit.offers)
+            if self._waiting_tiles > WAITING_TILES_MAX:
+                self._lagging = [True] * len(self._offers)
+                self._offers = [[] for _ in self._offers]
+                self._waiting_tiles = 0
+            self._ready.notify()
+
+    def set_shapes(self, shapes: Mapping[int, Shape]) -> None:
+        """Mirror these builds from now on; rows of new ones are written by the next step."""
+        with self._ready:
+            self._next_shapes = dict(shapes)
+            self._lagging = [True] * len(self._offers)
+            self._ready.notify()
+
+    def drop_builds(self, wanted: Set[int]) -> None:
+        """Have the rows of all other builds deleted, once no mark names them any more."""
+        with self._ready:
+            self._wanted = frozenset(wanted)
+            self._ready.notify()
+
+    def step(self) -> bool:
+        """Bring every shard up to what was offered; False if there was nothing to do."""
+        with self._ready:
+            offers, self._offers = self._offers, [[] for _ in self._offers]
+            lagging, self._lagging = self._lagging, [False] * len(self._offers)
+            self._waiting_tiles = 0
+            wanted = self._wanted
+            if self._next_shapes is not None:
+                # Here and not in `set_shapes`: the mirrors run through it without the lock.
+                self._shapes.clear()
+                self._shapes.update(self._next_shapes)
+                self._next_shapes = None
+        for place, mirror in enumerate(self._mirrors):
+            try:
+                if lagging[place]:
+                    mirror.rebuild_missing()
+                    mirror.catch_up()
+                    self._writers[place].publish()
+                elif offers[place]:
+                    mirror.take(offers[place])
+                if wanted is not None:
+                    self._writers[place].keep_builds(wanted)
+            except Exception as fault:
+                with self._ready:
+                    # The offers taken above are gone, for this shard and those after it.
+                    self._lagging = [True] * len(self._lagging)
+                    self.fault = _named(fault, place)
+                raise
+        with self._ready:
+            if self._wanted is wanted:
+                self._wanted = None
+        self.fault = None
+        return any(lagging) or any(offers)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is something to do, or after the time."""
+        with self._ready:
+            self._ready.wait_for(lambda: any(self._offers) or any(self._lagging), timeout_s)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be mirrored."""
+        with self._ready:
+            return not any(self._offers) and not any(self._lagging)
+
+    def mirrored(self, build: int) -> list[int]:
+        """For each shard, the commit up to which a build's rows are whole; -1 if they are not."""
+        return [
+            mirror.mark.commit if build in mirror.mark.builds else -1 for mirror in self._mirrors
+        ]
+
+    def commits(self) -> list[int]:
+        """For each shard, the last commit that is readable."""
+        return [mirror.mark.commit for mirror in self._mirrors]
+
+    def check_readers(self) -> None:
+        """Free pages that killed readers still pin."""
+        for writer in self._writers:
+            writer.check_readers()
+
+    def reader(self) -> WritersAsReader:
+        """The online rows, for reading inside this process."""
+        return WritersAsReader(self._writers)
+
+    def close(self, *, clean: bool = True) -> None:
+        for writer in self._writers:
+            if clean:
+                writer.close()
+            else:
+                writer.abandon()
+
+
+class MirrorThread:
+    """Steps the mirrors whenever something was offered, until it is stopped."""
+
+    def __init__(self, mirrors: Mirrors, interval_ms: int = 20) -> None:
+        self._mirrors = mirrors
+        self._interval_s = interval_ms / 1_000
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tegula-mirror", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._mirrors.wait(timeout_s=1.0)
+            began_s = time.perf_counter()
+            try:
+                self._mirrors.step()
+                self._mirrors.check_readers()
+            except Exception:  # noqa: BLE001 - `fault` says it; a thread that ended would say nothing
+                self._stop.wait(RETRY_S)
+            else:
+                took_s = time.perf_counter() - began_s
+                self._stop.wait(mirror_rest_s(took_s, self._interval_s))
+
+    def stop(self) -> None:
+        """Finish what was offered, then end."""
+        self._stop.set()
+        self._thread.join()
+        if self._mirrors.fault is None:
+            self._mirrors.step()
+
+
+def _named(fault: Exception, shard: int) -> TegulaError:
+    if isinstance(fault, TegulaError):
+        return fault
+    return SinkError("the online rows cannot be written", where=f"shard {shard}", got=repr(fault))
+
+
+def _tile_count(offer: Offer) -> int:
+    if isinstance(offer, Committed):
+        return sum(len(keyed.tiles) for keyed in offer.chunks.values())
+    return len(offer.keys)

@@ -1,0 +1,51 @@
+"""How often to commit and to mirror: at once while there is time, in larger lots when behind.
+
+A commit costs by the keys that it touches rather than by their events, and so does mirroring it. An
+engine that reads history, or has fallen behind, therefore catches up the faster the more it takes
+at once; and one that keeps up has no reason to make anybody wait. Measured on 100 000 uniform keys,
+CPU time an event of decoding, committing and mirroring: 3.1 µs at 128 k rows a commit, 1.8 at
+512 k, 1.3 at 1 M.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...schemas.time import SECOND_US
+
+COMMIT_ROWS_MAX: Final = 1 << 20
+"""Rows that are committed at once, at most, whatever the interval: it bounds memory."""
+
+BEHIND_INTERVAL_US: Final = SECOND_US // 2
+BEHIND_INTERVAL_MAX_US: Final = 2 * SECOND_US
+_SHARE_OF_LAG: Final = 4
+
+MIRROR_REST_MAX_S: Final = 0.5
+
+
+def commit_interval_us(interval_us: int, lag_us: int, *, idle: bool, catching_up: bool) -> int:
+    """How long the first event that waits for a commit may wait, µs.
+
+    `interval_us` is the setting, `lag_us` the age of the newest event taken by its log timestamp;
+    `idle` if there has been nothing to read since the last commit, `catching_up` if some build
+    reads history. With a second of lag or more an event waits a quarter of it longer.
+
+    >>> [commit_interval_us(100_000, s * SECOND_US, idle=False, catching_up=False) for s in (0, 4)]
+    [100000, 1000000]
+    """
+    if idle or (lag_us < SECOND_US and not catching_up):
+        return interval_us
+    share_us = min(lag_us // _SHARE_OF_LAG, BEHIND_INTERVAL_MAX_US)
+    return max(interval_us, BEHIND_INTERVAL_US, share_us)
+
+
+def mirror_rest_s(took_s: float, interval_s: float) -> float:
+    """How long the mirror rests after a step, s, so that the next one takes more commits at once.
+
+    Steps up to the setting `interval_s` follow each other without rest. A longer one is followed by
+    as long a rest: a mirror under load leaves half of its time to the commits.
+
+    >>> mirror_rest_s(0.01, 0.02), mirror_rest_s(0.1, 0.02), mirror_rest_s(3.0, 0.02)
+    (0.0, 0.1, 0.5)
+    """
+    return 0.0 if took_s <= interval_s else min(took_s, MIRROR_REST_MAX_S)

@@ -1,0 +1,47 @@
+"""One engine process: open the home, run the dataflow, stop when told to.
+
+SIGTERM and SIGINT ask for a stop: what was taken from the logs is committed, mirrored and archived,
+then the home is let go. A second signal ends at once, which is safe too. Definitions that change
+what is running are taken up in the same way: stop, and start anew; servers go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from ..settings import Settings
+from . import dataflow
+from .clock import Clock, now_us
+from .engine import Engine
+from .memory import collect_rarely, keep_freed_memory
+
+
+def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | None = None) -> None:
+    """Run an engine over the project until a signal, or until `stop` is set by another thread.
+
+    Raises what opening it raises (`StateHeld`, `NothingApplied`, `BrokerUnreachable`, …) and what
+    the dataflow could not go on with.
+    """
+    keep_freed_memory()
+    stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        _stop_on_signals(stop)
+    while True:
+        with Engine(settings, clock=clock, stop=stop) as engine:
+            collect_rarely()
+            dataflow.run(engine)
+        if not engine.outdated:
+            return
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

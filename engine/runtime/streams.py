@@ -1,0 +1,224 @@
+"""One stream as the engine reads it: its log, its archive, and the lanes of its builds.
+
+Opening a stream finds where to read on. Truth is in the state: the live lane resumes after the
+minimum applied position over shards and live builds, and no later than what the archive has; each
+consumer drops by itself what it already holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...connectors.archive import ArchiveLog
+from ...connectors.decode import JsonDecoder
+from ...connectors.source import Log
+from ...schemas.errors import LogRecreated, TegulaError
+from ...state.registry import Registry
+from ...state.rows import Applied
+from ...state.shard import Shard
+from ...windows.tiles import NEVER_US
+from ..plan import Build, StreamPlan
+from ..steps.lanes import Feed, Lane, Lanes, Place, Taken
+from .feeds import DecodedFeed, ThreadedFeed
+from .ingest import Work, admit_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A batch taken from a stream: the work to do, and what the archive needs to know of it."""
+
+    work: Work
+    live: bool
+    watermark_before_us: int
+
+
+class StreamReader:
+    """Reads one stream for all its builds."""
+
+    def __init__(
+        self,
+        stream: StreamPlan,
+        log: Log,
+        archive: ArchiveLog,
+        registry: Registry,
+        *,
+        threaded: bool,
+        now_us: Callable[[], int],
+        record_bytes_max: int,
+    ) -> None:
+        self.stream = stream
+        self.log = log
+        self._archive = archive
+        self._registry = registry
+        self._threaded = threaded
+        self._now_us = now_us
+        self._record_bytes_max = record_bytes_max
+        self._ordinals = dict(registry.partitions(stream.name))
+        self._lanes: Lanes | None = None
+        self.bounds: dict[str, tuple[int, int]] = {}
+        self.fault: TegulaError | None = None
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        known = self._registry.log_identity(self.stream.name)
+        if known is None:
+            self._registry.set_log_identity(self.stream.name, self.log.identity)
+        elif known != self.log.identity:
+            raise LogRecreated(
+                stream=self.stream.name,
+                got_identity=self.log.identity,
+                expected_identity=known,
+            )
+
+    def start(
+        self, shards: Sequence[Shard], live: Sequence[Build], archived: Mapping[str, Place]
+    ) -> None:
+        """Begin reading: `live` builds in one lane, from their positions.
+
+        `archived` is where the archive stands; it too is fed by the live lane.
+        """
+        places = {}
+        for partition in self.log.partitions():
+            # In the log's own order, whichever partition has the first event: where events of one
+            # instant meet it decides, and another home should decide alike.
+            ordinal = self.ordinal(partition)
+            starts = [applied_place(shards, build.id, ordinal) for build in live]
+            starts.append(archived.get(partition))
+            places[partition] = self._earliest(partition, starts)
+            # Not idle before it has been silent for the idle timeout under this engine.
+            places[partition].last_data_us = self._now_us()
+        feed = self._feed({name: place.next_offset for name, place in places.items()})
+        live_ids = tuple(build.id for build in live)
+        self._lanes = Lanes(Lane(live_ids, places, feed))
+
+    def add(self, shards: Sequence[Shard], build: Build) -> None:
+        """Let a build catch up: from its own positions, through the archive, then the log."""
+        ends = self._archive_ends()
+        places: dict[str, Place] = {}
+        for partition in self.lanes.live.places:
+            place = applied_place(shards, build.id, self.ordinal(partition))
+            if place is None:
+                first = self.log.bounds(partition)[0]
+                place = Place(self._archive.bounds(partition)[0] if partition in ends else first)
+            places[partition] = place
+        archived = {p: end for p, end in ends.items() if places[p].next_offset < end}
+        in_log = {p: at.next_offset for p, at in places.items() if p not in archived}
+        lane = Lane((build.id,), places, self._feed(in_log, threaded=False))
+        if archived:
+            lane.archive = _ArchiveFeed(
+                self._archive.open({p: places[p].next_offset for p in archived})
+            )
+            lane.archived = archived
+        self.lanes.add(lane)
+
+    def _archive_ends(self) -> dict[str, int]:
+        ends = {}
+        for partition in self._archive.partitions():
+            first, end = self._archive.bounds(partition)
+            if end > first and partition in self.lanes.live.places:
+                ends[partition] = end
+        return ends
+
+    def _earliest(self, partition: str, starts: Sequence[Place | None]) -> Place:
+        first = self.log.bounds(partition)[0]
+        known = [start for start in starts if start is not None]
+        if len(known) < len(starts) or not known:
+            # Somebody has nothing of it yet: from the beginning, where that still is.
+            return Place(first)
+        return min(known, key=lambda place: place.next_offset)
+
+    def _feed(self, positions: Mapping[str, int], *, threaded: bool | None = None) -> Feed:
+        decoder = JsonDecoder(self.stream.schema, self.stream.event_time, self._record_bytes_max)
+        feed = DecodedFeed(self.log.open(positions), decoder)
+        return ThreadedFeed(feed) if (self._threaded if threaded is None else threaded) else feed
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes; only after `start`."""
+        assert self._lanes is not None, "the stream has not been started"
+        return self._lanes
+
+    def ordinal(self, partition: str) -> int:
+        """The number that the registry gave to a partition, once and for all."""
+        known = self._ordinals.get(partition)
+        if known is None:
+            known = self._registry.partition_ordinal(self.stream.name, partition)
+            self._ordinals[partition] = known
+        return known
+
+    def poll(self) -> Admitted | None:
+        """The next batch of any lane, admitted; None if there is nothing now."""
+        taken = self.lanes.poll()
+        if taken is None:
+            return None
+        before_us = taken.place.running_max_us
+        batch = admit_batch(taken.batch, before_us, self.stream)
+        live, builds = taken.lane is self.lanes.live, taken.lane.builds
+        now_us = self._now_us()
+        self.lanes.moved(taken, batch.running_max_us, now_us)
+        watermark_us = self._watermark_us(taken, now_us)
+        if before_us > NEVER_US:
+            before_us -= self.stream.disorder_us
+        ordinal = self.ordinal(batch.partition)
+        return Admitted(Work(ordinal, batch, builds, watermark_us), live, before_us)
+
+    def _watermark_us(self, taken: Taken, now_us: int) -> int:
+        return taken.lane.watermark_us(
+            self.stream.disorder_us, now_us - self.stream.idle_timeout_us
+        )
+
+    def survey(self) -> None:
+        """Ask the log which partitions it has and where they begin and end.
+
+        May wait for a broker, so it is not called by the thread that ingests. A log that does not
+        answer is reported and asked again; one that was recreated ends the reading of it.
+        """
+        try:
+            self.bounds = {name: self.log.bounds(name) for name in self.log.partitions()}
+            self.fault = None
+        except TegulaError as fault:
+            self.fault = fault
+
+    def find_partitions(self) -> None:
+        """Read partitions that the last survey found newly, from their beginning.
+
+        Raises `LogRecreated` if the survey found another log under the same name.
+        """
+        if isinstance(self.fault, LogRecreated):
+            raise self.fault
+        for partition, (first, _) in self.bounds.items():
+            if partition not in self.lanes.live.places:
+                self.ordinal(partition)  # before it is read: the registry may not answer
+                self.lanes.add_partition(partition, first)
+
+    def close(self) -> None:
+        """Give back what the lanes hold."""
+        if self._lanes is not None:
+            self._lanes.close()
+
+
+class _ArchiveFeed:
+    """An archive reader as a feed: its batches are decoded already."""
+
+    def __init__(self, reader: object) -> None:
+        self._reader = reader
+
+    def poll(self):  # type: ignore[no-untyped-def]
+        return self._reader.poll(1 << 18)  # type: ignore[attr-defined]
+
+    def seek(self, partition: str, offset: int) -> None:
+        self._reader.seek(partition, offset)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._reader.close()  # type: ignore[attr-defined]
+
+
+def applied_place(shards: Sequence[Shard], build: int, ordinal: int) -> Place | None:
+    """Where a build stands in a partition: the least of its shards, with the maximum there."""
+    stored: list[Applied | None] = [shard.applied.get((build, ordinal)) for shard in shards]
+    known = [at for at in stored if at is not None]
+    if len(known) < len(stored):
+        return None
+    least = min(known, key=lambda at: at.next_offset)
+    return Place(least.next_offset, least.running_max_us)

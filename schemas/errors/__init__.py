@@ -1,0 +1,171 @@
+"""The one error tree.
+
+Every error that leaves Tegula is a `TegulaError`: a stable code, one sentence, and the fields
+`where`, `got`, `expected`, `hint`. It reads the same on a terminal, in a log and over HTTP:
+
+    TG-103 at view 'spend': there is no column 'amout'. Got 'amout', expected one of …. Hint: …
+
+Codes are grouped by hundreds: 1xx definitions, 2xx records (strings, see `RecordCode`), 3xx
+sources, 4xx requests, 5xx state, 6xx settings, 7xx sinks. A code is never reused or renumbered.
+
+Promise: `str(error)` has no newline but in a report of several faults, and never holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..outcomes import RecordCode
+from .base import TegulaError, one_of, shown
+from .definitions import (
+    BadDefault,
+    BadDuration,
+    BadEventTime,
+    BadKey,
+    BadName,
+    BadParameter,
+    BadSource,
+    BadType,
+    BadWindow,
+    ChangedStream,
+    DefinitionErrors,
+    DefinitionFault,
+    DuplicateName,
+    MixedUp,
+    NotAFeature,
+    NotBoolean,
+    NotSeparable,
+    UnknownColumn,
+    UnknownReference,
+    UnsupportedExpression,
+    UnsupportedInput,
+)
+from .registry import (
+    BackfillRunning,
+    NothingApplied,
+    RegistryError,
+    RegistryMissing,
+    RegistryUnreachable,
+    ShardsFixed,
+    UnknownBuild,
+    UnknownView,
+    WrongBuildStatus,
+)
+from .requests import (
+    BadRequest,
+    MissingKey,
+    NotReady,
+    RequestError,
+    TooLarge,
+    UnknownFeature,
+    UnknownService,
+    UnknownStream,
+    WrongKeyType,
+)
+from .settings import (
+    DefinitionsUnloadable,
+    PortInUse,
+    ProjectMissing,
+    SettingsError,
+)
+from .stores import (
+    BrokerUnreachable,
+    FingerprintMismatch,
+    FormatUnknown,
+    LogRecreated,
+    LogShrunk,
+    LogTruncated,
+    OnlineStoreFull,
+    SinkError,
+    SourceError,
+    StateCorrupt,
+    StateError,
+    StateHeld,
+    TopicMissing,
+)
+from .tables import (
+    TableDamaged,
+    TableLost,
+    TableMismatch,
+    TableUnwritable,
+)
+
+__all__ = [
+    "BackfillRunning",
+    "BadDefault",
+    "BadDuration",
+    "BadEventTime",
+    "BadKey",
+    "BadName",
+    "BadParameter",
+    "BadRequest",
+    "BadSource",
+    "BadType",
+    "BadWindow",
+    "BrokerUnreachable",
+    "ChangedStream",
+    "DefinitionErrors",
+    "DefinitionFault",
+    "DefinitionsUnloadable",
+    "DuplicateName",
+    "FingerprintMismatch",
+    "FormatUnknown",
+    "LogRecreated",
+    "LogShrunk",
+    "LogTruncated",
+    "MissingKey",
+    "MixedUp",
+    "NotAFeature",
+    "NotBoolean",
+    "NotReady",
+    "NotSeparable",
+    "NothingApplied",
+    "OnlineStoreFull",
+    "PortInUse",
+    "ProjectMissing",
+    "RegistryError",
+    "RegistryMissing",
+    "RegistryUnreachable",
+    "RequestError",
+    "SettingsError",
+    "ShardsFixed",
+    "SinkError",
+    "SourceError",
+    "StateCorrupt",
+    "StateError",
+    "StateHeld",
+    "TableDamaged",
+    "TableLost",
+    "TableMismatch",
+    "TableUnwritable",
+    "TegulaError",
+    "TooLarge",
+    "TopicMissing",
+    "UnknownBuild",
+    "UnknownColumn",
+    "UnknownFeature",
+    "UnknownReference",
+    "UnknownService",
+    "UnknownStream",
+    "UnknownView",
+    "UnsupportedExpression",
+    "UnsupportedInput",
+    "WrongBuildStatus",
+    "WrongKeyType",
+    "all_codes",
+    "one_of",
+    "shown",
+]
+
+
+def all_codes() -> dict[str, str]:
+    """Every code with the first line of its meaning, in order: the error reference, as data."""
+    meanings = {cls.code: (cls.__doc__ or "").partition("\n")[0] for cls in _tree(TegulaError)}
+    meanings |= {str(code): code.meaning for code in RecordCode}
+    return dict(sorted(meanings.items()))
+
+
+def _tree(cls: type[TegulaError]) -> Iterator[type[TegulaError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _tree(child)

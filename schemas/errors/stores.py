@@ -1,0 +1,176 @@
+"""3xx: logs. 5xx: the engine's own state. 7xx: stores that copies of committed data go to."""
+
+from __future__ import annotations
+
+from .base import TegulaError
+
+
+class SourceError(TegulaError):
+    """A log could not be read or written."""
+
+    code = "TG-300"
+    http_status = 503
+
+
+class BrokerUnreachable(SourceError):
+    """No Kafka broker answers."""
+
+    code = "TG-301"
+    retryable = True
+
+    def __init__(self, *, bootstrap: str, detail: str = "") -> None:
+        super().__init__(
+            "no Kafka broker answers",
+            where=f"bootstrap {bootstrap}",
+            got=detail,
+            hint="start the broker, or correct `kafka.bootstrap` in tegula.toml",
+        )
+
+
+class TopicMissing(SourceError):
+    """The topic does not exist."""
+
+    code = "TG-302"
+
+    def __init__(self, *, topic: str, bootstrap: str) -> None:
+        super().__init__(
+            f"the topic {topic!r} does not exist",
+            where=f"bootstrap {bootstrap}",
+            hint=f"create the topic {topic!r}, or correct the stream's source",
+        )
+
+
+class LogRecreated(SourceError):
+    """The log under this name is another one than the log that was read before."""
+
+    code = "TG-303"
+
+    def __init__(self, *, stream: str, got_identity: str, expected_identity: str) -> None:
+        super().__init__(
+            "the log was deleted and made anew; its offsets mean other events now",
+            where=f"stream {stream!r}",
+            got=f"log {got_identity}",
+            expected=f"log {expected_identity}",
+            hint="bring the old log back, or begin anew in another home: old positions mean nothing"
+            " in the new log",
+        )
+
+
+class LogTruncated(SourceError):
+    """Events between the applied position and the log's first offset are gone from the log."""
+
+    code = "TG-304"
+
+    def __init__(
+        self, *, stream: str, partition: str, first_offset: int, wanted_offset: int
+    ) -> None:
+        super().__init__(
+            "the log no longer holds the next event to be read",
+            where=f"stream {stream!r}, partition {partition}",
+            got=f"first offset {first_offset}",
+            expected=f"offset {wanted_offset}",
+            hint="read the missing events from the archive with `tegula backfill`",
+        )
+
+
+class LogShrunk(SourceError):
+    """The log ends before a position that was applied already."""
+
+    code = "TG-305"
+
+    def __init__(
+        self, *, stream: str, partition: str, end_offset: int, applied_offset: int
+    ) -> None:
+        super().__init__(
+            "the log ends before an offset that was applied already",
+            where=f"stream {stream!r}, partition {partition}",
+            got=f"end offset {end_offset}",
+            expected=f"more than {applied_offset}",
+            hint="bring the whole log back; if it is lost, begin anew in another home",
+        )
+
+
+class StateError(TegulaError):
+    """The engine's own durable state cannot be used."""
+
+    code = "TG-500"
+
+
+class StateHeld(StateError):
+    """Another engine process owns the directory."""
+
+    code = "TG-501"
+
+    def __init__(self, *, directory: str, holder: str = "") -> None:
+        super().__init__(
+            "another engine holds this directory",
+            where=directory,
+            got=f"held by {holder}" if holder else "",
+            hint="stop the other engine, or give this one a directory of its own",
+        )
+
+
+class FormatUnknown(StateError):
+    """Stored bytes of a format or version that this version cannot read."""
+
+    code = "TG-502"
+
+    def __init__(self, *, where: str, got: str, expected: str) -> None:
+        super().__init__(
+            "these stored bytes have a format that this version does not know",
+            where=where,
+            got=got,
+            expected=expected,
+            hint="open them with the version of Tegula that wrote them, or a newer one",
+        )
+
+
+class FingerprintMismatch(StateError):
+    """State that was built for another definition."""
+
+    code = "TG-503"
+
+    def __init__(self, *, view: str, got: str, expected: str) -> None:
+        super().__init__(
+            "the state was built for another definition of this view",
+            where=f"view {view!r}",
+            got=f"fingerprint {got}",
+            expected=f"fingerprint {expected}",
+            hint=f"`tegula backfill {view}` builds the new definition beside the old one",
+        )
+
+
+class StateCorrupt(StateError):
+    """Stored bytes that contradict their own checksum or header."""
+
+    code = "TG-504"
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "stored bytes are damaged",
+            where=where,
+            got=detail,
+            hint="restore a checkpoint, or rebuild the view from the archive",
+        )
+
+
+class SinkError(TegulaError):
+    """A store that copies of committed data go to cannot be written."""
+
+    code = "TG-701"
+    http_status = 503
+    retryable = True
+
+
+class OnlineStoreFull(SinkError):
+    """The online store refused a write for want of space; the mirror stops there, visibly."""
+
+    code = "TG-703"
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "the online store could not take a write",
+            where=where,
+            got=detail,
+            hint="free some space; the mirror goes on by itself",
+        )

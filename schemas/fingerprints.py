@@ -1,0 +1,65 @@
+"""Whether a changed definition needs a new build.
+
+The *structural* fingerprint of a view covers what its state is made from: the stream and the types
+of the columns that are read, the key, `where`, the aggregates with their inputs, the windows. If
+it changes, the state has to be built anew. The *operational* fingerprint covers everything; where
+it alone changes, the change is made in place, from the next event on.
+
+Neither depends on the order of features, on the names under which they are served (structural), on
+how an expression was spelled, nor on versions of Polars.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .canonical import canonical_json, digest
+from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view, dump_window
+from .definitions import FeatureView
+from .expressions import lower
+from .nodes import columns
+
+
+def structural(view: FeatureView) -> str:
+    """32 hex digits over what the view's state is made from."""
+    return digest(structure(view))
+
+
+def operational(view: FeatureView) -> str:
+    """32 hex digits over the whole definition: view, entity and stream."""
+    stored = dump_view(view)
+    return digest(
+        {
+            **stored,
+            "features": dict(stored["features"]),
+            "entity": dump_entity(view.entity),
+            "stream": dump_stream(view.stream),
+        }
+    )
+
+
+def structure(view: FeatureView) -> dict[str, Any]:
+    """What `structural` is the digest of, for plans that say *what* changed."""
+    aggregates = [dump_aggregate(feature.aggregate) for feature in view.features.values()]
+    windows = [dump_window(feature.window) for feature in view.features.values()]
+    types = dict(dump_stream(view.stream)["schema"])
+    return {
+        "stream": view.stream.name,
+        "event_time": view.stream.event_time,
+        "columns": {name: types[name]["type"] for name in _columns_read(view)},
+        "key": dump_entity(view.entity)["keys"],
+        "where": dump_expression(view.where),
+        "aggregates": _distinct(aggregates),
+        "windows": _distinct(windows),
+    }
+
+
+def _columns_read(view: FeatureView) -> list[str]:
+    inputs = [feature.aggregate.input for feature in view.features.values()]
+    read = [lower(one) for one in [*inputs, view.where] if one is not None]
+    return sorted({name for node in read for name in columns(node)})
+
+
+def _distinct(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each value once, in an order that no dict or definition decides."""
+    return [kept for _, kept in sorted({canonical_json(v): v for v in values}.items())]

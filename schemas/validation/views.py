@@ -1,0 +1,307 @@
+"""The faults of feature views: the key, `where`, and each feature.
+
+Arguments are `Any` where nothing about them is known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from ..agg import SIGNATURES, Signature
+from ..definitions import AggregateSpec, Entity, Feature, Stream
+from ..errors import (
+    BadDefault,
+    BadDuration,
+    BadKey,
+    BadName,
+    BadParameter,
+    BadWindow,
+    DefinitionFault,
+    MixedUp,
+    NotAFeature,
+    NotBoolean,
+    UnsupportedInput,
+    one_of,
+    shown,
+)
+from ..expressions import lower, result_type
+from ..nodes import columns
+from ..time import parse_duration
+from ..types import Bool, DataType, accepts_value
+from ..windows import AUTO, EXACT, LifetimeSpec, SlidingSpec, TumblingSpec
+from .checks import (
+    did_you_mean,
+    has,
+    is_type,
+    name_faults,
+    span_faults,
+    text_faults,
+    unknown_column,
+)
+
+
+def view_faults(view: Any) -> Iterator[DefinitionFault]:
+    """What is wrong with one view; its entity and stream are judged on their own."""
+    place = f"view {shown(view.name)}"
+    yield from name_faults(view.name, place)
+    yield from text_faults(view, place)
+    yield from span_faults(view.history, f"{place}, history")
+    if view.allowed_lateness is not None:
+        yield from span_faults(view.allowed_lateness, f"{place}, allowed_lateness")
+    yield from _kind_faults(view, place)
+    if isinstance(view.entity, Entity) and isinstance(view.stream, Stream):
+        yield from _key_faults(view.entity, view.stream, place)
+    if view.where is not None:
+        yield from _where_faults(view, f"{place}, where")
+    if not isinstance(view.features, Mapping) or not view.features:
+        yield NotAFeature(
+            "a view needs features",
+            where=place,
+            got=shown(view.features),
+            expected="a dict such as {'spent_1h': agg.sum('amount').over(sliding('1h'))}",
+        )
+        return
+    for name, feature in view.features.items():
+        yield from _feature_faults(view, name, feature, f"{place}, feature {shown(name)}")
+
+
+def _kind_faults(view: Any, place: str) -> Iterator[DefinitionFault]:
+    for attribute, kind in (("entity", Entity), ("stream", Stream)):
+        value = getattr(view, attribute)
+        if not isinstance(value, kind):
+            yield MixedUp(
+                f"the {attribute} is not one",
+                where=f"{place}, {attribute}",
+                got=shown(value),
+                expected=f"a tg.{kind.__name__}",
+                hint=f"refer to the {attribute} itself, not to its name",
+            )
+
+
+def _key_faults(entity: Any, stream: Any, place: str) -> Iterator[DefinitionFault]:
+    if not isinstance(entity.keys, Mapping) or not isinstance(stream.schema, Mapping):
+        return
+    for name, dtype in entity.keys.items():
+        carried = stream.schema.get(name)
+        if carried is None:
+            yield BadKey(
+                f"the stream {shown(stream.name)} does not carry the key column {shown(name)}"
+                f" of entity {shown(entity.name)}",
+                where=place,
+                expected=f"a column {shown(name)} among {', '.join(map(str, stream.schema))}",
+                hint=did_you_mean(name, [str(column) for column in stream.schema])
+                or "add the column to the stream, or aggregate another stream",
+            )
+        elif is_type(carried) and is_type(dtype) and carried.name != dtype.name:
+            yield BadKey(
+                f"the key column {shown(name)} has another type in the stream {shown(stream.name)}"
+                f" than in the entity {shown(entity.name)}",
+                where=place,
+                got=carried.name,
+                expected=dtype.name,
+                hint="declare it alike in both",
+            )
+
+
+def _where_faults(view: Any, place: str) -> Iterator[DefinitionFault]:
+    dtype, faults = _expression(view.where, view.stream, place)
+    yield from faults
+    if dtype not in (None, Bool):
+        yield NotBoolean(
+            "this is not true or false",
+            where=place,
+            got=f"an expression of type {dtype}",
+            expected="a comparison or another expression of type Bool",
+            hint="compare it with something, as in pl.col('amount') > 0",
+        )
+
+
+def _expression(
+    expr: Any, stream: Any, place: str
+) -> tuple[DataType | None, tuple[DefinitionFault, ...]]:
+    """The type of an expression over a stream's events, or the faults that leave it without one."""
+    try:
+        node = lower(expr)
+        if not isinstance(stream, Stream) or not isinstance(stream.schema, Mapping):
+            return None, ()
+        missing = [name for name in columns(node) if name not in stream.schema]
+        if missing:
+            return None, tuple(unknown_column(name, stream, place) for name in missing)
+        read = {name: stream.schema[name] for name in columns(node)}
+        if not all(is_type(dtype) for dtype in read.values()):
+            return None, ()  # the stream's own fault
+        return result_type(node, read), ()
+    except DefinitionFault as fault:
+        return None, (fault.at(place),)
+
+
+def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[DefinitionFault]:
+    yield from name_faults(name, place)
+    keys = getattr(view.entity, "keys", None)
+    if isinstance(view.entity, Entity) and isinstance(keys, Mapping) and name in keys:
+        yield BadName(
+            f"a feature cannot be named like the key column {shown(name)}",
+            where=place,
+            hint="they stand beside each other in feature tables; rename the feature",
+        )
+    if not isinstance(feature, Feature) or not isinstance(feature.aggregate, AggregateSpec):
+        yield _not_a_feature(feature, place)
+        return
+    yield from text_faults(feature, place)
+    yield from _window_faults(feature.window, f"{place}, window")
+    spec = feature.aggregate
+    signature = SIGNATURES[spec.name] if has(SIGNATURES, spec.name) else None
+    if signature is None:
+        yield NotAFeature(
+            f"there is no aggregate {shown(spec.name)}",
+            where=place,
+            got=shown(spec.name),
+            expected=one_of(list(SIGNATURES)),
+            hint=did_you_mean(spec.name, list(SIGNATURES)),
+        )
+        return
+    yield from _parameter_faults(spec, signature, place)
+    input_type, faults = _input(spec, signature, view.stream, place)
+    yield from faults
+    if feature.default is not None and (input_type is not None or spec.input is None):
+        yield from _default_faults(feature.default, signature.output(input_type), place)
+
+
+def _not_a_feature(given: Any, place: str) -> NotAFeature:
+    got, hint = shown(given), "write agg.sum('amount').over(sliding('1h'))"
+    if isinstance(given, AggregateSpec):
+        got = f"agg.{given.name}(…) without a window"
+        hint = f"add a window: agg.{given.name}(…).over(sliding('1h'))"
+    elif callable(given):
+        hint = "call it and give it a window: agg.count().over(sliding('1h'))"
+    elif isinstance(given, pl.Expr):
+        hint = "aggregate with agg.…(…), and give it a window with .over(…)"
+    return NotAFeature(
+        "this is not a feature",
+        where=place,
+        got=got,
+        expected="an aggregate over a window",
+        hint=hint,
+    )
+
+
+def _input(
+    spec: AggregateSpec, signature: Signature, stream: Any, place: str
+) -> tuple[DataType | None, tuple[DefinitionFault, ...]]:
+    """The type of an aggregate's input, or the faults that leave it without one."""
+    if spec.input is None:
+        if signature.optional:
+            return None, ()
+        needed = UnsupportedInput(
+            f"{spec.name} needs a column",
+            where=place,
+            hint=f"write agg.{spec.name}('…') with a column's name or an expression",
+        )
+        return None, (needed,)
+    dtype, faults = _expression(spec.input, stream, place)
+    if dtype is None or dtype.kind in signature.kinds:
+        return dtype, faults
+    takers = [name for name, other in SIGNATURES.items() if dtype.kind in other.kinds]
+    refused = UnsupportedInput(
+        f"{spec.name} has no meaning for a {dtype.name}",
+        where=place,
+        got=f"an input of type {dtype}",
+        expected=f"one of kind {', '.join(sorted(signature.kinds))}",
+        hint=f"cast it if it holds numbers; {', '.join(takers)} take it as it is",
+    )
+    return None, (refused,)
+
+
+def _parameter_faults(
+    spec: AggregateSpec, signature: Signature, place: str
+) -> Iterator[DefinitionFault]:
+    for name, allowed in signature.params.items():
+        value = spec.params.get(name)
+        if type(value) is not int or value not in allowed:
+            yield BadParameter(
+                f"{spec.name} cannot have {name}={shown(value)}",
+                where=place,
+                got=shown(value),
+                expected=one_of([str(one) for one in allowed]),
+            )
+
+
+def _default_faults(default: Any, output: DataType, place: str) -> Iterator[DefinitionFault]:
+    if not accepts_value(output, default):
+        wanted = "an integer, µs since the epoch" if output.kind == "time" else output.name
+        yield BadDefault(
+            "the default does not have the feature's type",
+            where=place,
+            got=shown(default),
+            expected=wanted,
+        )
+
+
+def _window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
+    if isinstance(window, SlidingSpec):
+        yield from span_faults(window.length, f"{place}, length", least_us=1)
+        resolution: Any = window.resolution
+        if not isinstance(resolution, str) or resolution not in (AUTO, EXACT):
+            yield from _resolution_faults(window, f"{place}, resolution")
+    elif isinstance(window, TumblingSpec):
+        yield from span_faults(window.size, f"{place}, size", least_us=1)
+        current: Any = window.current
+        if not isinstance(current, bool):
+            yield BadParameter(
+                "current is not true or false",
+                where=place,
+                got=shown(current),
+                expected="True or False",
+            )
+    elif not isinstance(window, LifetimeSpec):
+        called = "call it, as in lifetime()" if callable(window) else ""
+        text = (
+            f"sliding({shown(window)}) or tumbling({shown(window)})"
+            if isinstance(window, str)
+            else ""
+        )
+        yield BadWindow(
+            "this is not a window",
+            where=place,
+            got=shown(window),
+            expected="sliding('1h'), tumbling('1d') or lifetime()",
+            hint=called or (f"write {text}" if text else ""),
+        )
+
+
+def _resolution_faults(window: SlidingSpec, place: str) -> Iterator[DefinitionFault]:
+    try:
+        resolution_us = parse_duration(window.resolution)
+    except BadDuration:
+        yield BadWindow(
+            "this is not a resolution",
+            where=place,
+            got=shown(window.resolution),
+            expected="'auto', 'exact', or a span such as '1m'",
+            hint=did_you_mean(window.resolution, [AUTO, EXACT]),
+        )
+        return
+    if resolution_us == 0:
+        yield BadWindow(
+            "a resolution of no time cannot be",
+            where=place,
+            got=shown(window.resolution),
+            expected="at least 1us",
+            hint="for an exact older edge, use resolution='exact'",
+        )
+        return
+    try:
+        coarser = resolution_us > parse_duration(window.length)
+    except BadDuration:
+        return  # the length's own fault
+    if coarser:
+        yield BadWindow(
+            "the resolution is coarser than the window is long",
+            where=place,
+            got=shown(window.resolution),
+            expected=f"at most the length, {shown(window.length)}",
+            hint="leave it out for one that suits the length",
+        )

@@ -1,0 +1,1 @@
+"""Answers over HTTP: parse, read the online rows, finish the windows, encode."""

@@ -1,0 +1,85 @@
+"""All parts of a server put together, for one home, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from ..engine.settings import Settings
+from ..state.online.lmdb import LmdbReader
+from ..state.online.rows import OnlineReader
+from ..state.registry import Registry
+from .answer import Answerer
+from .catalogue import CatalogueFollower
+from .engine_metrics import engine_metrics
+from .health import Health
+from .logs import open_events
+from .metrics import Counters, ServerCollector, gauge
+from .protocol import Limits
+from .push import Pusher
+from .read import FeatureReader
+from .receipts import Waiter
+
+
+class Serving:
+    """What the routes and the hot protocol share. Belongs to one event loop.
+
+    `store` is the online store to read; the embedded one of the home without it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        now_us: Callable[[], int],
+        *,
+        counters: Counters | None = None,
+        store: OnlineReader | None = None,
+    ) -> None:
+        self.settings = settings
+        self.limits = Limits(body_bytes=settings.request_bytes_max, keys=settings.keys_max)
+        self.counters = counters or Counters()
+        self.store = store or LmdbReader(settings.online_path, now_us)
+        self._registry = Registry(settings.registry_url_or_default)
+        self.catalogue = CatalogueFollower(self._registry, settings.shards)
+        current = self.catalogue.current
+        self.answerer = Answerer(
+            current,
+            FeatureReader(self.store),
+            Waiter(self.store, self._registry.partitions, now_us),
+            self.limits,
+            self.counters,
+            now_us,
+        )
+        self.pusher = Pusher(
+            lambda stream: open_events(stream, settings, now_us), now_us, settings.record_bytes_max
+        )
+        self.health = Health(
+            current,
+            self.store,
+            settings.engine_status_path,
+            lambda: self.catalogue.fault,
+            now_us,
+        )
+        self.metrics = CollectorRegistry(auto_describe=False)
+        self.metrics.register(ServerCollector(self.counters, (self._gauges,)))
+
+    def start(self) -> None:
+        """Read the catalogue, and follow it from now on."""
+        self.catalogue.start()
+
+    async def close(self) -> None:
+        """Finish what was accepted and let every store go."""
+        await self.pusher.close()
+        self.catalogue.stop()
+        self._registry.close()
+        self.store.close()
+
+    def _gauges(self) -> Iterator[Metric]:
+        ready = self.health.readiness().ready
+        yield gauge("tegula_server_ready", "Whether answers can be relied on.", ready)
+        yield gauge(
+            "tegula_catalogue_version", "The catalogue that is served.", self.catalogue.version
+        )
+        yield from engine_metrics(self.settings.engine_status_path)

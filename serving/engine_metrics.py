@@ -1,0 +1,71 @@
+"""The engine's figures as metrics, from the report that it leaves in the home each second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from .health import read_report
+from .metrics import gauge
+
+
+def engine_metrics(report_path: Path) -> Iterator[Metric]:
+    """Families for what an engine that runs in this home says of itself; none if none runs."""
+    report = read_report(report_path)
+    if report is None:
+        return
+    yield gauge("tegula_engine_report_seconds", "When the engine reported.", _at(report) / 1e6)
+    yield gauge(
+        "tegula_engine_events_per_second",
+        "Events read a second, smoothed over a few seconds.",
+        float(report.get("events_per_second") or 0.0),
+    )
+    yield _outcomes(report)
+    yield from _positions(report)
+    yield _mirror(report)
+
+
+def _at(report: Mapping[str, Any]) -> int:
+    return int(report.get("at_us", 0))
+
+
+def _outcomes(report: Mapping[str, Any]) -> Metric:
+    family = CounterMetricFamily(
+        "tegula_records",
+        "Records by what became of them in each build; `read` is the sum of all but `late`.",
+        labels=["view", "build", "outcome"],
+    )
+    for number, build in report.get("builds", {}).items():
+        for outcome, count in build.get("outcomes", {}).items():
+            family.add_metric([str(build.get("view")), number, outcome], count)
+    return family
+
+
+def _positions(report: Mapping[str, Any]) -> Iterator[Metric]:
+    labels = ["stream", "partition"]
+    lag = GaugeMetricFamily("tegula_lag_events", "Events in the log, not yet read.", labels=labels)
+    time = GaugeMetricFamily(
+        "tegula_newest_event_seconds", "The newest event time that counted.", labels=labels
+    )
+    for stream, of_stream in report.get("streams", {}).items():
+        for partition, at in of_stream.get("partitions", {}).items():
+            if at.get("lag") is not None:
+                lag.add_metric([stream, partition], at["lag"])
+            newest_us = at.get("running_max_us")
+            if newest_us is not None and newest_us > -(2**62):
+                time.add_metric([stream, partition], newest_us / 1e6)
+    yield lag
+    yield time
+
+
+def _mirror(report: Mapping[str, Any]) -> Metric:
+    family = GaugeMetricFamily(
+        "tegula_mirror_behind_commits", "Commits that are not readable yet.", labels=["shard"]
+    )
+    commits, mirrored = report.get("commits", ()), report.get("mirrored", ())
+    for shard, (made, readable) in enumerate(zip(commits, mirrored, strict=False)):
+        family.add_metric([str(shard)], max(0, made - readable))
+    return family

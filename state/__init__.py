@@ -1,0 +1,1 @@
+"""What has been folded in, kept exactly once: shards, commits, the mirror and the archive."""

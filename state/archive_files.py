@@ -1,0 +1,136 @@
+"""Reading an archive back: which files hold a partition's rows, and the rows of one file.
+
+This is the port through which the archive becomes a log again (`connectors/archive.py` says what
+it asks for). Files are found by Delta's own statistics of `_offset`, so a replay that begins at a
+position opens no file before it; a file is read a piece of a row group at a time. Reading needs no
+writer, and sees what was committed when it last looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+
+from ..schemas.errors import TableDamaged
+from ..schemas.types import DataType
+from .archive import archive_columns, archive_path
+from .delta import MarkedTable
+from .delta_files import read_rows
+
+_READ_BACK = ("_offset", "_log_us")
+_READ_BACK_BAD = ("_code", "_reason", "_raw")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpan:
+    """One file: rows of one partition with offsets in [first_offset, last_offset], ascending."""
+
+    path: Path
+    partition: str
+    first_offset: int
+    last_offset: int
+    row_count: int
+    bad_count: int
+    first_log_us: int
+    size_bytes: int
+    schema: Mapping[str, pl.DataType]
+
+    def read(self, from_offset: int, rows_max: int) -> Iterator[pl.DataFrame]:
+        """Rows at or after `from_offset`, ascending by offset, at most `rows_max` a time.
+
+        Columns: `_offset`, `_log_us`, then `_code`, `_reason`, `_raw` if the file holds bad
+        records, then the stream's own; null where the file is older than the column. Raises
+        `TableDamaged` if the rows are not in order, `TableUnwritable` if the file cannot be read.
+        """
+        own = (*_READ_BACK, *_READ_BACK_BAD) if self.bad_count else _READ_BACK
+        last = from_offset - 1
+        for rows in read_rows(self.path, [*own, *self.schema], rows_max, from_offset):
+            offsets = rows["_offset"]
+            if not offsets.is_sorted() or int(offsets[0]) <= last:
+                detail = f"the file does not ascend after offset {last}"
+                raise TableDamaged(where=str(self.path), detail=detail)
+            last = int(offsets[-1])
+            yield rows.select(*own, *(self._column(name, rows) for name in self.schema))
+
+    def _column(self, name: str, rows: pl.DataFrame) -> pl.Expr:
+        present = pl.col(name) if name in rows.columns else pl.lit(None).alias(name)
+        return present.cast(self.schema[name])
+
+
+class ArchiveFiles:
+    """The files of one stream's archive; not safe for several threads."""
+
+    def __init__(self, root: Path, stream: str, schema: Mapping[str, DataType]) -> None:
+        self._schema = {name: dtype.polars for name, dtype in schema.items()}
+        self._table = MarkedTable(
+            archive_path(root, stream),
+            archive_columns(schema),
+            partition_by=("_date", "_partition"),
+            app=stream,
+            writer="",
+        )
+        self._version = -1
+        self._spans: dict[str, tuple[FileSpan, ...]] = {}
+
+    @property
+    def identity(self) -> str:
+        """The table's id; empty as long as there is no table."""
+        return self._table.identity
+
+    def refresh(self) -> None:
+        """Take in what has been committed since.
+
+        Raises `TableUnwritable` if the table cannot be read, `TableDamaged` if two of its files
+        hold the same offsets: replaying them would count rows twice.
+        """
+        self._table.refresh()
+        if self._table.version != self._version:
+            self._spans = self._list()
+            self._version = self._table.version
+
+    def partitions(self) -> tuple[str, ...]:
+        """Partitions with rows, sorted, as of the last refresh."""
+        return tuple(sorted(self._spans))
+
+    def bounds(self, partition: str) -> tuple[int, int]:
+        """The first offset that is kept, and the offset that the archive will get next.
+
+        (0, 0) for a partition without rows.
+        """
+        spans, mark = self._spans.get(partition, ()), self._table.mark(partition)
+        if not spans:
+            return (0, 0)
+        end = spans[-1].last_offset + 1
+        return (spans[0].first_offset, max(end, mark.next_offset) if mark else end)
+
+    def spans(self, partition: str, from_offset: int) -> tuple[FileSpan, ...]:
+        """Files that hold rows of `partition` at or after `from_offset`, in order of offsets."""
+        spans = self._spans.get(partition, ())
+        return tuple(span for span in spans if span.last_offset >= from_offset)
+
+    def _list(self) -> dict[str, tuple[FileSpan, ...]]:
+        spans: dict[str, list[FileSpan]] = {}
+        for file in self._table.files():
+            span = FileSpan(
+                path=self._table.file_path(file),
+                partition=file["partition._partition"],
+                first_offset=file["min._offset"],
+                last_offset=file["max._offset"],
+                row_count=file["num_records"],
+                bad_count=file["num_records"] - file["null_count._code"],
+                first_log_us=file["min._log_us"],
+                size_bytes=file["size_bytes"],
+                schema=self._schema,
+            )
+            spans.setdefault(span.partition, []).append(span)
+        for partition, found in spans.items():
+            found.sort(key=lambda span: span.first_offset)
+            for before, after in pairwise(found):
+                if after.first_offset <= before.last_offset:
+                    detail = f"offset {after.first_offset} of partition {partition} is in two files"
+                    raise TableDamaged(where=str(self._table.path), detail=detail)
+        return {partition: tuple(found) for partition, found in spans.items()}

@@ -1,0 +1,115 @@
+"""Opening the RocksDB databases of the shards, with one memory budget over all of them.
+
+Traps of the binding are closed here. Reopening a database ignores the table options unless they
+are given for the column family `default` too, so that the cache falls back to 8 MB in silence: the
+capacity is read back and asserted. Each database would size its write buffers by itself: one
+`WriteBufferManager` bounds them together. An iterator that meets a damaged block looks as if it
+had come to the end: `is_at_row` asks which of the two it was. And whatever RocksDB has to say comes
+as a bare `Exception`: `named_faults` gives it the error that it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    RdictIter,
+    WriteBufferManager,
+)
+
+from ..schemas.errors import StateCorrupt, StateError
+
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Memory of all shards of one process together, in bytes."""
+
+    write_buffer_bytes: int = 256 * MIB
+    block_cache_bytes: int = 128 * MIB
+
+
+class Memory:
+    """The cache and the write buffer budget that every shard of a process shares."""
+
+    def __init__(self, budget: Budget = Budget()) -> None:
+        self.budget = budget
+        self.cache = Cache(budget.block_cache_bytes)
+        self.write_buffers = WriteBufferManager(budget.write_buffer_bytes, False)
+
+
+def open_database(path: Path, memory: Memory) -> Rdict:
+    """Open or create the database in `path`.
+
+    Raises `StateCorrupt` if RocksDB refuses the directory.
+    """
+    options = _options(memory)
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        database = Rdict(str(path), options, column_families={"default": options})
+    except Exception as fault:
+        raise StateCorrupt(where=str(path), detail=str(fault)) from fault
+    capacity = database.property_int_value("rocksdb.block-cache-capacity")
+    assert capacity == memory.budget.block_cache_bytes, "table options were ignored on opening"
+    return database
+
+
+def is_at_row(rows: RdictIter) -> bool:
+    """Whether `rows` stands on a row, rather than past the last.
+
+    Raises `StateCorrupt` if it stopped at a row that cannot be read: damage must never be taken for
+    absence.
+    """
+    if rows.valid():
+        return True
+    with named_faults("the state"):
+        rows.status()
+    return False
+
+
+@contextmanager
+def named_faults(where: Path | str) -> Iterator[None]:
+    """Turns what RocksDB raises into `StateCorrupt`, or `StateError` where the disk refuses."""
+    try:
+        yield
+    except Exception as fault:
+        if type(fault) is not Exception:
+            raise
+        detail = str(fault)
+        if detail.startswith("Corruption"):
+            raise StateCorrupt(where=str(where), detail=detail) from fault
+        raise StateError(
+            "the state cannot be read or written",
+            where=str(where),
+            got=detail,
+            hint="look after the disk, then start again; what was committed is whole",
+        ) from fault
+
+
+def _options(memory: Memory) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_manager(memory.write_buffers)
+    options.set_write_buffer_size(32 * MIB)
+    options.set_max_write_buffer_number(3)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(2)
+    options.set_max_open_files(256)
+    # A crash can tear only the end of the log, and what was torn is read again from the source.
+    table = BlockBasedOptions()
+    table.set_block_cache(memory.cache)
+    table.set_bloom_filter(10, False)
+    table.set_cache_index_and_filter_blocks(True)
+    options.set_block_based_table_factory(table)
+    return options

@@ -1,0 +1,228 @@
+"""Delta tables whose appends carry positions, so that every row arrives exactly once.
+
+An append commits its files together with one *mark* a partition: all offsets below `next_offset`
+are in the table. Marks are Delta application transactions, which outlive checkpoints and the
+cleaning of the log. The library appends a repeated transaction again (tried), so whoever appends
+reads the marks first and leaves out what lies below them. Should two writers race, the library
+refuses the second commit of one mark: nothing doubles, the loser refreshes and finds its rows done.
+
+A mark has a number of its owner's beside the position (`value`), kept as a second transaction of
+the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.transaction import AddAction, RemoveAction
+
+from ..schemas.errors import TableLost, TableMismatch, TableUnwritable
+from .delta_files import Part, sync, usable, write_file
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """All offsets below `next_offset` of a partition are in the table; `value` is the owner's."""
+
+    next_offset: int
+    value: int = 0
+
+
+class MarkedTable:
+    """One Delta table under `path`, created when first written; not safe for several threads.
+
+    `columns` is the schema, `partition_by` some of its names, `app` the prefix of the marks' names
+    (`app/partition`), `writer` names the writing process in each commit's metadata. Columns that
+    an existing table lacks are added; columns that it has besides are filled with nulls.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: pa.Schema,
+        *,
+        partition_by: tuple[str, ...],
+        app: str,
+        writer: str,
+    ) -> None:
+        self.path = path
+        self._columns = columns
+        self._partition_by = list(partition_by)
+        self._app = app
+        self._writer = writer
+        self._table: DeltaTable | None = None
+        self._conforms = False
+        self._seen: dict[str, Mark] = {}
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a table."""
+        return DeltaTable.is_deltatable(str(self.path))
+
+    def refresh(self) -> None:
+        """Take in what has been committed, by whomever. Raises `TableUnwritable`, `TableLost`."""
+        try:
+            with usable(self.path):
+                if self._table is not None:
+                    self._table.update_incremental()
+                elif self.exists:
+                    self._table = DeltaTable(str(self.path))
+            now = {partition: self._read_mark(partition) for partition in self._seen}
+        except TableUnwritable:
+            self._forget()
+            raise
+        for partition, seen in self._seen.items():
+            mark = now[partition]
+            if mark is None or mark.next_offset < seen.next_offset:
+                raise TableLost(
+                    where=str(self.path),
+                    partition=partition,
+                    got=f"rows up to offset {mark.next_offset}" if mark else "no rows",
+                    expected=f"rows up to offset {seen.next_offset}",
+                )
+
+    def mark(self, partition: str) -> Mark | None:
+        """The partition's mark as of the last refresh or append; None if it has no rows."""
+        mark = self._read_mark(partition)
+        if mark is not None:
+            self._seen[partition] = mark
+        return mark
+
+    def partitions(self, column: str) -> tuple[str, ...]:
+        """Values of a column that the table is partitioned by, sorted; as of the last refresh."""
+        if self._table is None:
+            return ()
+        return tuple(sorted({values[column] for values in self._table.partitions()}))
+
+    @property
+    def version(self) -> int:
+        """The table's version as of the last refresh or append; -1 as long as there is none."""
+        return -1 if self._table is None else self._table.version()
+
+    @property
+    def identity(self) -> str:
+        """The table's id; empty as long as there is none."""
+        return "" if self._table is None else str(self._table.metadata().id)
+
+    def files(self) -> list[dict[str, Any]]:
+        """The table's files as of the last refresh, oldest first, with Delta's statistics.
+
+        `path`, `num_records`, `size_bytes`, and for each column `min.…`, `max.…`, `null_count.…`.
+        """
+        if self._table is None:
+            return []
+        with usable(self.path):
+            files = pa.table(self._table.get_add_actions(flatten=True)).to_pylist()
+        return sorted(files, key=lambda file: (file["modification_time"], file["path"]))
+
+    def file_path(self, file: Mapping[str, Any]) -> Path:
+        """Where one of `files` lies; Delta writes paths percent-encoded."""
+        return self.path / unquote(file["path"])
+
+    def append(self, parts: Sequence[Part], marks: Mapping[str, Mark]) -> None:
+        """Append a file for each part and move `marks`, in one commit; durable on return.
+
+        A part may lack columns: they are null. Raises `TableUnwritable` if the commit may not have
+        happened: `refresh` tells whether it has.
+        """
+        transactions = []
+        for partition, mark in marks.items():
+            name = self._name(partition)
+            transactions.append(Transaction(name, mark.next_offset - 1))
+            transactions.append(Transaction(f"{name}#value", mark.value))
+        table = self._open_or_create()
+        before = table.version()
+        try:
+            types = self._types(table)
+            added: list[AddAction | RemoveAction] = [
+                write_file(self.path, _filled(part, types)) for part in parts
+            ]
+            with usable(self.path):
+                table.create_write_transaction(
+                    added,
+                    mode="append",
+                    schema=table.schema(),
+                    partition_by=self._partition_by,
+                    commit_properties=CommitProperties(
+                        custom_metadata={"tegula.writer": self._writer},
+                        app_transactions=transactions,
+                    ),
+                )
+                table.update_incremental()
+                for version in range(before + 1, table.version() + 1):
+                    sync(self.path / "_delta_log" / f"{version:020}.json")
+                sync(self.path / "_delta_log")
+        except TableUnwritable:
+            self._forget()
+            raise
+        self._seen.update(marks)
+
+    def _types(self, table: DeltaTable) -> dict[str, pl.DataType]:
+        """What a file of the table holds: every column but those that it is partitioned by."""
+        empty = pl.DataFrame(pa.schema(table.schema().to_arrow()).empty_table())
+        return {n: dtype for n, dtype in empty.schema.items() if n not in self._partition_by}
+
+    def _forget(self) -> None:
+        """What the library believes of the table may be wrong: it is to be read anew."""
+        self._table = None
+        self._conforms = False
+
+    def _name(self, partition: str) -> str:
+        return f"{self._app}/{partition}"
+
+    def _read_mark(self, partition: str) -> Mark | None:
+        if self._table is None:
+            return None
+        with usable(self.path):
+            last_offset = self._table.transaction_version(self._name(partition))
+            value = self._table.transaction_version(f"{self._name(partition)}#value")
+        return None if last_offset is None else Mark(last_offset + 1, value or 0)
+
+    def _open_or_create(self) -> DeltaTable:
+        if self._table is None:
+            with usable(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._table = DeltaTable.create(
+                    str(self.path),
+                    Schema.from_arrow(self._columns),
+                    mode="ignore",
+                    partition_by=self._partition_by,
+                    name=self._app,
+                )
+        if not self._conforms:
+            self._add_columns(self._table)
+            self._conforms = True
+        return self._table
+
+    def _add_columns(self, table: DeltaTable) -> None:
+        there = {field.name: field for field in table.schema().fields}
+        wanted = Schema.from_arrow(self._columns).fields
+        for field in wanted:
+            known = there.get(field.name, field)
+            if known.type != field.type:
+                raise TableMismatch(
+                    where=str(self.path),
+                    column=field.name,
+                    got=str(known.type),
+                    expected=str(field.type),
+                )
+        added = [field for field in wanted if field.name not in there]
+        if added:
+            with usable(self.path):
+                table.alter.add_columns(added)
+
+
+def _filled(part: Part, types: Mapping[str, pl.DataType]) -> Part:
+    """`part` with the columns `types`, in their order; null where it had none."""
+    there = part.rows.columns
+    missing = [
+        pl.lit(None, dtype).alias(name) for name, dtype in types.items() if name not in there
+    ]
+    return replace(part, rows=part.rows.with_columns(missing).select(*types))

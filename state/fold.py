@@ -1,0 +1,156 @@
+"""Folding: all chunks of some keys into their heads, and what lies before the horizon into bodies.
+
+A fold takes *all* chunks of each of its keys, merges them with head and body, moves the horizon on
+and makes older tiles coarser, in one write. It is a commit of its shard (it has a number and an
+outbox row) and never runs beside another. Many keys are folded at once, as columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from ..windows.algebra import Int64s
+from ..windows.coarsen import coarsen
+from ..windows.shape import Shape
+from ..windows.tiles import (
+    NEVER_US,
+    KeyedTiles,
+    bounds_of,
+    concat_tiles,
+    empty_tiles,
+    group,
+)
+from .packing import BODY, HEAD, Stamps, pack, unpack
+from .rows import BODY_SUFFIX, HEAD_SUFFIX, build_prefix, chunk_suffix
+from .shard import Shard, StoredKey
+
+HEAD_TILES_MAX: Final = 1024
+"""A head with more tiles moves its own horizon on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a fold left of each key: heads and bodies as stored; None where the key is gone."""
+
+    commit: int
+    build: int
+    keys: Sequence[bytes]
+    heads: Sequence[bytes | None]
+    bodies: Sequence[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All tiles of some keys, from wherever they lie, merged; `key` numbers each tile's key."""
+
+    key: np.ndarray
+    tiles: KeyedTiles
+    horizon_us: np.ndarray
+
+
+def gather(shape: Shape, keys: Sequence[bytes], stored: Sequence[StoredKey]) -> Gathered:
+    """Everything that is known of each key as one table: body, head and unfolded chunks, merged.
+
+    Keys without any row have no tiles.
+    """
+    parts, owners = [empty_tiles(shape)], [np.empty(0, dtype=np.int64)]
+    newest_us = np.full(len(keys), NEVER_US)
+    horizon_us = np.full(len(keys), NEVER_US)
+    for name in ("body", "head"):
+        have = [i for i, rows in enumerate(stored) if getattr(rows, name) is not None]
+        if not have:
+            continue
+        blocks = unpack(shape, [getattr(stored[i], name) for i in have], stamped=True)
+        owner = np.array(have, dtype=np.int64)
+        parts.append(blocks.tiles)
+        owners.append(np.repeat(owner, np.diff(blocks.bounds)))
+        newest_us[owner] = np.maximum(newest_us[owner], blocks.newest_us)
+        horizon_us[owner] = np.maximum(horizon_us[owner], blocks.stamps.horizon_us)
+    chunks = [chunk for rows in stored for chunk in rows.chunks]
+    if chunks:
+        blocks = unpack(shape, chunks, stamped=False)
+        counts = np.array([len(rows.chunks) for rows in stored], dtype=np.int64)
+        owner = np.repeat(np.arange(len(keys)), counts)
+        parts.append(blocks.tiles)
+        owners.append(np.repeat(owner, np.diff(blocks.bounds)))
+        np.maximum.at(newest_us, owner, blocks.newest_us)
+    key, tiles = group(shape, np.concatenate(owners), concat_tiles(parts))
+    encoded = pa.array(keys, type=pa.large_binary())
+    keyed = KeyedTiles(encoded, bounds_of(key, len(keys)), newest_us, tiles)
+    return Gathered(key, keyed, horizon_us)
+
+
+def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_us: int) -> Folded:
+    """Fold all chunks of `keys` and move their horizons to `horizon_us` (never back).
+
+    `horizon_us` is the stream's watermark less the shape's depth. What retention no longer reaches
+    is dropped; a key of which nothing is left loses its rows.
+    """
+    stored = shard.read_keys(build, keys)
+    gathered = gather(shape, keys, stored)
+    horizons = _horizons(shape, gathered, horizon_us)
+    per_tile = horizons[gathered.key]
+    tiles, keep = coarsen(shape, gathered.tiles.tiles, per_tile)
+    kept = np.flatnonzero(keep)
+    key, tiles = group(shape, gathered.key[kept], tiles.take(kept))
+    before = tiles.start_us < horizons[key]
+    number = shard.commit_number + 1
+    whole = np.full(len(keys), number, dtype=np.uint64)
+    incarnation = np.full(len(keys), shard.incarnation, dtype=np.uint64)
+    stamps = Stamps(incarnation, whole, whole, horizons)
+    present = np.diff(bounds_of(key, len(keys))) > 0
+    blocks: dict[int, list[bytes | None]] = {}
+    for kind, side in ((HEAD, ~before), (BODY, before)):
+        chosen = np.flatnonzero(side)
+        keyed = KeyedTiles(
+            gathered.tiles.keys,
+            bounds_of(key[chosen], len(keys)),
+            gathered.tiles.newest_us,
+            tiles.take(chosen),
+        )
+        packed = pack(shape, keyed, kind, stamps)
+        blocks[kind] = [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
+    _write(shard, build, keys, stored, blocks[HEAD], blocks[BODY])
+    return Folded(number, build, keys, blocks[HEAD], blocks[BODY])
+
+
+def _horizons(shape: Shape, gathered: Gathered, horizon_us: int) -> Int64s:
+    """Each key's new horizon: never back, on the grid, and further on where a head is too long."""
+    aligned = horizon_us - horizon_us % shape.finest_us if horizon_us > NEVER_US else NEVER_US
+    horizons: Int64s = np.maximum(gathered.horizon_us, aligned)
+    tiles = gathered.tiles.tiles
+    in_head = tiles.start_us >= horizons[gathered.key]
+    counts = np.bincount(gathered.key[in_head], minlength=len(horizons))
+    latest_us = horizon_us + shape.depth_us
+    for owner in np.flatnonzero(counts > HEAD_TILES_MAX).tolist():
+        end = int(gathered.tiles.bounds[owner + 1])
+        moved = int(tiles.start_us[end - HEAD_TILES_MAX])
+        moved = min(moved, latest_us)
+        horizons[owner] = max(int(horizons[owner]), moved - moved % shape.finest_us)
+    return horizons
+
+
+def _write(
+    shard: Shard,
+    build: int,
+    keys: Sequence[bytes],
+    stored: Sequence[StoredKey],
+    heads: Sequence[bytes | None],
+    bodies: Sequence[bytes | None],
+) -> None:
+    prefix = build_prefix(build)
+    puts: list[tuple[bytes, bytes]] = []
+    deletes: list[bytes] = []
+    for key, rows, head, body in zip(keys, stored, heads, bodies, strict=True):
+        base = prefix + key
+        deletes.extend(base + chunk_suffix(number) for number in rows.chunk_commits)
+        if head is None or body is None:
+            deletes.extend((base + HEAD_SUFFIX, base + BODY_SUFFIX))
+        else:
+            puts.extend(((base + HEAD_SUFFIX, head), (base + BODY_SUFFIX, body)))
+    shard.write_folded(build, puts, deletes, keys)

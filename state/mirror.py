@@ -1,0 +1,300 @@
+"""The mirror: from commits of a shard to its online rows.
+
+It takes commits in order, many at once. A key that no fold touched gets its chunks *above its row's
+commit number* merged into its head; a folded key takes the fold's head and body; anything else is
+read from the state. So repetition adds nothing, and a mirror that fell behind has no special case.
+
+What a commit touched is in the outbox, in the state. The engine also hands the commits over in
+memory (`Committed`, `Folded`), which saves reading back what was just written; such an offer may be
+lost or refused at any time, and then the outbox says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from ..windows.shape import Shape
+from ..windows.tiles import (
+    NEVER_US,
+    KeyedTiles,
+    Tiles,
+    bounds_of,
+    concat_tiles,
+    empty_tiles,
+    group,
+)
+from .fold import Folded, gather
+from .locality import order_of_writing
+from .online.rows import Mark, OnlineWriter, RowWrites
+from .packing import HEAD, Stamps, pack, unpack
+from .shard import Shard, StoredKey
+
+PAGE_KEYS = 4096
+"""Keys read from the state at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit as it was made: the chunks by build, and the positions applied with it."""
+
+    commit: int
+    chunks: Mapping[int, KeyedTiles] = field(default_factory=dict)
+    positions: Mapping[int, int] = field(default_factory=dict)
+
+
+Offer = Committed | Folded
+
+
+class Mirror:
+    """Keeps one shard's online rows following its state.
+
+    `shapes` gives the shape of each build that is mirrored; builds that it does not hold are left
+    alone. Not thread-safe: one thread calls it, which may be another than the one that commits.
+    """
+
+    def __init__(self, shard: Shard, writer: OnlineWriter, shapes: Mapping[int, Shape]) -> None:
+        self._shard = shard
+        self._writer = writer
+        self._shapes = shapes
+        mark = writer.mark()
+        whole = mark is not None and mark.incarnation == shard.incarnation
+        self._mark = mark if mark is not None and whole else Mark(shard.incarnation, 0, ())
+
+    @property
+    def mark(self) -> Mark:
+        """Up to where the online rows follow the state."""
+        return self._mark
+
+    def rebuild_missing(self) -> None:
+        """Write the rows of every build that the mark does not name, then name it.
+
+        Covers a new, wiped or outdated store (no build is named) and a build that was added.
+        """
+        self._mark = replace(
+            self._mark, builds=tuple(b for b in self._mark.builds if b in self._shapes)
+        )
+        for build in self._shapes:
+            if build in self._mark.builds:
+                continue
+            first, after = not self._mark.builds, b""
+            commit = self._shard.commit_number
+            while page := self._shard.scan_keys(build, after, PAGE_KEYS):
+                self._writer.write([self._from_state(build, page)], self._mark)
+                after = page[-1]
+            # The first build's rows are whole up to `commit`; with others already there, the
+            # mark's commit stays, and the outbox above it brings what came since.
+            commit = commit if first else self._mark.commit
+            self._put_mark(replace(self._mark, commit=commit, builds=(*self._mark.builds, build)))
+        if not self._shapes:
+            self._put_mark(self._mark)
+
+    def catch_up(self) -> None:
+        """Bring the online rows up to the state by its outbox alone."""
+        # Asked before the outbox: what is applied by now is in the rows that are read below.
+        positions = self._shard.readable_positions()
+        upto = self._shard.commit_number
+        # Rows up to the mark only have to go: a rebuild overtook them, or a crash left them behind.
+        entries = self._shard.outbox(0)
+        keys: dict[int, dict[bytes, None]] = {}
+        for number, touched in entries:
+            for entry in touched if number > self._mark.commit else ():
+                keys.setdefault(entry.build, {}).update(dict.fromkeys(entry.keys))
+        for build, distinct in keys.items():
+            if build not in self._shapes:
+                continue
+            ordered = list(distinct)
+            for begin in range(0, len(ordered), PAGE_KEYS):
+                page = ordered[begin : begin + PAGE_KEYS]
+                self._writer.write([self._from_state(build, page)], self._mark)
+        commit = max(upto, self._mark.commit, *(number for number, _ in entries))
+        self._put_mark(replace(self._mark, commit=commit, positions=positions))
+        self._shard.clear_outbox([number for number, _ in entries])
+
+    def take(self, offers: Sequence[Offer]) -> None:
+        """Take over commits handed in memory; falls back on the outbox if one is missing."""
+        positions = _last_positions(offers)
+        offers = [offer for offer in offers if offer.commit > self._mark.commit]
+        if not offers:
+            # Their rows came by the outbox; the positions that they reached may not have.
+            known = self._mark.positions
+            reached = {o: max(at, known.get(o, 0)) for o, at in (positions or {}).items()}
+            if reached:
+                self._put_mark(replace(self._mark, positions=reached))
+            return
+        numbers = [offer.commit for offer in offers]
+        if numbers != list(range(self._mark.commit + 1, self._mark.commit + 1 + len(numbers))):
+            self.catch_up()
+            return
+        writes = [
+            write
+            for build in self._shapes
+            if (write := self._merge(build, offers, numbers[-1])) is not None
+        ]
+        mark = replace(self._mark, commit=numbers[-1])
+        if positions is not None:
+            mark = replace(mark, positions=positions)
+        self._writer.write(writes, mark)
+        self._mark = mark
+        self._shard.clear_outbox(
+            [offer.commit for offer in offers if isinstance(offer, Folded) or offer.chunks]
+        )
+
+    def _put_mark(self, mark: Mark) -> None:
+        self._writer.write([], mark)
+        self._mark = mark
+
+    def _merge(self, build: int, offers: Iterable[Offer], commit: int) -> RowWrites | None:
+        """The rows of one build after `offers`, in order of commit."""
+        shape = self._shapes[build]
+        folded: dict[bytes, tuple[int, bytes | None, bytes | None]] = {}
+        chunks: list[tuple[int, KeyedTiles]] = []
+        for offer in offers:
+            if isinstance(offer, Committed):
+                if build in offer.chunks:
+                    chunks.append((offer.commit, offer.chunks[build]))
+            elif offer.build == build:
+                for key, head, body in zip(offer.keys, offer.heads, offer.bodies, strict=True):
+                    folded[key] = (offer.commit, head, body)
+        if not chunks and not folded:
+            return None
+        names = [keyed.keys for _, keyed in chunks]
+        names.append(pa.array(list(folded), type=pa.large_binary()))
+        encoded = pa.concat_arrays(names).dictionary_encode()
+        order = order_of_writing(encoded.dictionary)
+        place_of = np.empty_like(order)
+        place_of[order] = np.arange(len(order))
+        codes = place_of[encoded.indices.to_numpy()]
+        keys = encoded.dictionary.take(pa.array(order))
+        rows: list[bytes] = keys.to_pylist()
+        base = self._base(build, rows, folded, codes[len(codes) - len(folded) :])
+        heads = _add_chunks(shape, keys, codes, base, chunks, commit, self._shard.incarnation)
+        return RowWrites(
+            build,
+            heads=[(k, head) for k, head in zip(rows, heads, strict=True) if head is not None],
+            bodies=[(k, body) for k, (_, _, body) in folded.items() if body is not None],
+            deletes=[k for k, (_, head, _) in folded.items() if head is None],
+        )
+
+    def _base(
+        self,
+        build: int,
+        keys: Sequence[bytes],
+        folded: Mapping[bytes, tuple[int, bytes | None, bytes | None]],
+        places: np.ndarray,
+    ) -> _Base:
+        """The head of each key that the chunks are to be added to.
+
+        `places` says where the keys of `folded` stand among `keys`: theirs are the folds' heads.
+        """
+        heads = self._writer.heads(build, keys)
+        for place, (_, head, _) in zip(places.tolist(), folded.values(), strict=True):
+            heads[place] = head
+        base = _Base.of(self._shapes[build], heads)
+        base.commit[places] = [commit for commit, _, _ in folded.values()]
+        return base
+
+    def _from_state(self, build: int, keys: Sequence[bytes]) -> RowWrites:
+        """The rows of keys as the state has them."""
+        shape = self._shapes[build]
+        commit, stored = self._shard.read_with_commit(build, keys)
+        merged = gather(shape, keys, [replace(rows, body=None) for rows in stored])
+        whole = np.full(len(keys), commit, dtype=np.uint64)
+        folded_through = np.array([_folded_through(shape, rows) for rows in stored], np.uint64)
+        incarnation = np.full(len(keys), self._shard.incarnation, dtype=np.uint64)
+        stamps = Stamps(incarnation, whole, folded_through, merged.horizon_us)
+        packed = pack(shape, merged.tiles, HEAD, stamps)
+        heads, bodies, deletes = [], [], []
+        for key, rows, head in zip(keys, stored, packed, strict=True):
+            if rows.head is None and not rows.chunks:
+                deletes.append(key)
+                continue
+            heads.append((key, head))
+            if rows.body is not None:
+                bodies.append((key, rows.body))
+        return RowWrites(build, heads, bodies, deletes)
+
+
+def _folded_through(shape: Shape, rows: StoredKey) -> int:
+    if rows.head is None:
+        return 0
+    return int(unpack(shape, [rows.head], stamped=True).stamps.folded_through[0])
+
+
+def _last_positions(offers: Sequence[Offer]) -> Mapping[int, int] | None:
+    """The positions of the last commit among `offers`, if there is one."""
+    for offer in reversed(offers):
+        if isinstance(offer, Committed):
+            return offer.positions
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Heads before the chunks: their tiles with owners, and per key what their stamps say."""
+
+    owner: np.ndarray
+    tiles: Tiles
+    newest_us: np.ndarray
+    commit: np.ndarray
+    folded_through: np.ndarray
+    horizon_us: np.ndarray
+
+    @staticmethod
+    def of(shape: Shape, heads: Sequence[bytes | None]) -> _Base:
+        count = len(heads)
+        newest_us, horizon_us = np.full(count, NEVER_US), np.full(count, NEVER_US)
+        commit, folded = np.zeros(count, np.int64), np.zeros(count, np.uint64)
+        have = np.array([i for i, head in enumerate(heads) if head is not None], dtype=np.int64)
+        if not len(have):
+            nothing = np.empty(0, np.int64)
+            return _Base(nothing, empty_tiles(shape), newest_us, commit, folded, horizon_us)
+        blocks = unpack(shape, [head for head in heads if head is not None], stamped=True)
+        newest_us[have] = blocks.newest_us
+        commit[have] = blocks.stamps.commit.astype(np.int64)
+        folded[have] = blocks.stamps.folded_through
+        horizon_us[have] = blocks.stamps.horizon_us
+        owner = np.repeat(have, np.diff(blocks.bounds))
+        return _Base(owner, blocks.tiles, newest_us, commit, folded, horizon_us)
+
+
+def _add_chunks(
+    shape: Shape,
+    keys: pa.LargeBinaryArray,
+    codes: np.ndarray,
+    base: _Base,
+    chunks: Sequence[tuple[int, KeyedTiles]],
+    commit: int,
+    incarnation: int,
+) -> list[bytes | None]:
+    """The new head of each key; None for a key that a fold removed and no later chunk touched."""
+    owners, parts = [base.owner], [base.tiles]
+    newest_us, at = base.newest_us, 0
+    touched = np.zeros(len(keys), dtype=bool)
+    touched[base.owner] = True
+    for number, keyed in chunks:
+        mine = codes[at : at + len(keyed)]
+        at += len(keyed)
+        news = base.commit[mine] < number
+        if not news.all():
+            keyed, mine = keyed.take(np.flatnonzero(news)), mine[news]
+        owners.append(mine[keyed.key_of_tile])
+        parts.append(keyed.tiles)
+        newest_us[mine] = np.maximum(newest_us[mine], keyed.newest_us)
+        touched[mine] = True
+    key, tiles = group(shape, np.concatenate(owners), concat_tiles(parts))
+    stamps = Stamps(
+        np.full(len(keys), incarnation, np.uint64),
+        np.full(len(keys), commit, np.uint64),
+        base.folded_through,
+        base.horizon_us,
+    )
+    keyed = KeyedTiles(keys, bounds_of(key, len(keys)), newest_us, tiles)
+    packed: list[bytes | None] = [*pack(shape, keyed, HEAD, stamps)]
+    kept = touched | (base.horizon_us > NEVER_US)
+    for gone in np.flatnonzero(~kept).tolist():
+        packed[gone] = None
+    return packed

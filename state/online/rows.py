@@ -1,0 +1,97 @@
+"""What every online store holds: rows by (build, key), and one mark a shard.
+
+A row is a *head* (recent tiles) and a *body* (folded ones), both absolute: writing one again
+changes nothing. A shard's *mark* says which state the rows mirror (incarnation, commit, applied
+positions) and for which builds they are complete: an absent row means `NOT_FOUND` only under a mark
+that names its build, because a store under rebuilding must never answer zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import orjson
+
+from ...schemas.errors import FormatUnknown
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Up to where a shard's online rows follow its state, and for which builds they are whole.
+
+    `positions` maps a partition's ordinal to the first offset that is not yet readable.
+    """
+
+    incarnation: int
+    commit: int
+    builds: tuple[int, ...]
+    positions: Mapping[int, int] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return orjson.dumps(
+            {
+                "version": 1,
+                "incarnation": self.incarnation,
+                "commit": self.commit,
+                "builds": list(self.builds),
+                "positions": {str(ordinal): at for ordinal, at in self.positions.items()},
+            }
+        )
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        raw = orjson.loads(value)
+        if raw["version"] != 1:
+            raise FormatUnknown(where="mark", got=f"version {raw['version']}", expected="version 1")
+        positions = {int(ordinal): at for ordinal, at in raw["positions"].items()}
+        return cls(raw["incarnation"], raw["commit"], tuple(raw["builds"]), positions)
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrites:
+    """What one step of the mirror changes for one build of a shard."""
+
+    build: int
+    heads: Sequence[tuple[bytes, bytes]] = ()
+    bodies: Sequence[tuple[bytes, bytes]] = ()
+    deletes: Sequence[bytes] = ()
+
+
+class OnlineReader(Protocol):
+    """Reads rows; any number of processes do so while one engine writes."""
+
+    def mark(self, shard: int) -> Mark | None:
+        """The shard's mark, or None where nothing was ever mirrored."""
+        ...
+
+    def read(
+        self, shard: int, build: int, keys: Sequence[bytes]
+    ) -> tuple[Mark | None, list[tuple[bytes | None, bytes | None]]]:
+        """The mark, and (head, body) of each key, all as of one moment."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class OnlineWriter(Protocol):
+    """Writes the rows of one shard; one engine owns it."""
+
+    def mark(self) -> Mark | None: ...
+
+    def heads(self, build: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The heads as they stand now, one a key."""
+        ...
+
+    def write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
+        """Change rows and mark in one transaction."""
+        ...
+
+    def keep_builds(self, wanted: Set[int]) -> None:
+        """Delete the rows of all builds but `wanted`; no mark may name them any more."""
+        ...
+
+    def close(self) -> None:
+        """Make everything durable and let go."""
+        ...

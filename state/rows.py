@@ -1,0 +1,158 @@
+"""Where things lie in a shard's database: its keys, and the small rows beside the tiles.
+
+    0 u32 big-endian build (0: the shard's own rows), then the encoded entity key, then a kind
+
+Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (the last two are
+reserved); each is followed by a u64, big-endian: the commit number of a chunk, 0 for body and head.
+So the last 9 bytes of a row's key are always its suffix. The shard's own rows: `i` identity, `p`
+applied position of (build, partition), `x` outbox of a commit. Big-endian, so that bytes sort as
+numbers.
+`docs/formats/state.md` has every byte.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Final, Self
+
+from ..schemas.errors import FormatUnknown
+
+CHUNK: Final = b"c"
+BODY_SUFFIX: Final = b"b" + bytes(8)
+HEAD_SUFFIX: Final = b"h" + bytes(8)
+SUFFIX_BYTES: Final = 9
+
+_OWN = b"\x00\x00\x00\x00"
+IDENTITY_KEY: Final = _OWN + b"i"
+POSITION_PREFIX: Final = _OWN + b"p"
+OUTBOX_PREFIX: Final = _OWN + b"x"
+
+
+def build_prefix(build: int) -> bytes:
+    """What every row of a build begins with."""
+    return build.to_bytes(4, "big")
+
+
+def chunk_suffix(commit: int) -> bytes:
+    """Kind and number of the chunk that a commit wrote."""
+    return CHUNK + struct.pack(">Q", commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which state this is: incarnation, last commit, and the boot that it was last open under."""
+
+    incarnation: int
+    commit: int
+    boot_id: str
+    clean: bool
+
+    def encode(self) -> bytes:
+        head = struct.pack("<BBxxxxxxQQ", 1, self.clean, self.incarnation, self.commit)
+        return head + self.boot_id.encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        version, clean, incarnation, commit = struct.unpack_from("<BBxxxxxxQQ", value)
+        if version != 1:
+            raise FormatUnknown(where="identity", got=f"version {version}", expected="version 1")
+        return cls(incarnation, commit, value[24:].decode(), bool(clean))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How far a build has taken in a partition, and what became of the records so far.
+
+    `next_offset` is the first offset not yet applied; `running_max_us` the partition's running
+    maximum there, from which a source resumes its watermark. The counters are this shard's share
+    of the records before `next_offset`: `folded` by the key's shard, all others by the shard of
+    the partition. `late` is a mark on some of the folded ones.
+    """
+
+    next_offset: int
+    running_max_us: int
+    read: int = 0
+    folded: int = 0
+    filtered: int = 0
+    duplicate: int = 0
+    expired: int = 0
+    dead_lettered: int = 0
+    late: int = 0
+
+    def encode(self) -> bytes:
+        return struct.pack("<9q", *_APPLIED_FIELDS(self))
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        return cls(*struct.unpack("<9q", value))
+
+    def advanced(self, step: Applied) -> Applied:
+        """This position after `step`, whose counters are those of the records in between.
+
+        A step that ends before it leaves the position where it is: a source reads on from the shard
+        that is furthest behind (or from the archive), so the others are given again what they have.
+        """
+        counts = [getattr(self, name) + getattr(step, name) for name in COUNTERS]
+        further = self if self.next_offset > step.next_offset else step
+        return Applied(further.next_offset, further.running_max_us, *counts)
+
+
+COUNTERS: Final = tuple(f.name for f in fields(Applied))[2:]
+
+_APPLIED_FIELDS = attrgetter(*(f.name for f in fields(Applied)))
+
+
+def position_key(build: int, ordinal: int) -> bytes:
+    """Key of the applied position of a build in the partition with this ordinal."""
+    return POSITION_PREFIX + struct.pack(">II", build, ordinal)
+
+
+def parse_position_key(key: bytes) -> tuple[int, int]:
+    """`(build, ordinal)` of a position's key."""
+    build, ordinal = struct.unpack_from(">II", key, len(POSITION_PREFIX))
+    return build, ordinal
+
+
+def outbox_key(commit: int) -> bytes:
+    """Key of a commit's outbox row."""
+    return OUTBOX_PREFIX + struct.pack(">Q", commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The keys of one build that a commit touched; `rewrite` if a fold did.
+
+    A rewritten key's online row is written anew; another's gets the commit's chunk merged in.
+    """
+
+    build: int
+    keys: Sequence[bytes]
+    rewrite: bool
+
+
+def encode_outbox(touched: Sequence[Touched]) -> bytes:
+    """One outbox row: for each entry build u32, rewrite u32, count u32, lengths u32[], keys."""
+    parts = []
+    for entry in touched:
+        parts.append(struct.pack("<III", entry.build, entry.rewrite, len(entry.keys)))
+        parts.append(struct.pack(f"<{len(entry.keys)}I", *map(len, entry.keys)))
+        parts.extend(entry.keys)
+    return b"".join(parts)
+
+
+def decode_outbox(value: bytes) -> list[Touched]:
+    """The entries of an outbox row."""
+    entries, at = [], 0
+    while at < len(value):
+        build, rewrite, count = struct.unpack_from("<III", value, at)
+        lengths = struct.unpack_from(f"<{count}I", value, at + 12)
+        at += 12 + 4 * count
+        keys = []
+        for length in lengths:
+            keys.append(value[at : at + length])
+            at += length
+        entries.append(Touched(build, keys, bool(rewrite)))
+    return entries

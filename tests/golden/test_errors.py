@@ -1,0 +1,216 @@
+"""What a user reads when something is wrong, word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+import tegula as tg
+from tegula import agg, errors, lifetime, sliding, tumbling
+from tegula.schemas.codec import collect
+from tegula.schemas.types import DataType
+from tegula.schemas.validation import faults
+
+CARD = tg.Entity("card", keys={"card_id": tg.String})
+SCHEMA = {
+    "card_id": tg.String,
+    "merchant": tg.String,
+    "amount": tg.Float64,
+    "items": tg.Int64,
+    "online": tg.Bool,
+    "at": tg.Timestamp,
+}
+PAYMENTS = tg.Stream("payments", schema=SCHEMA, event_time="at")
+COUNT_1H = agg.count().over(sliding("1h"))
+
+
+def view(name: Any = "spend", **changes: Any) -> tg.FeatureView:
+    whole: dict[str, Any] = {"entity": CARD, "stream": PAYMENTS, "features": {"n": COUNT_1H}}
+    return tg.FeatureView(name, **(whole | changes))
+
+
+def feature(one: Any) -> tg.FeatureView:
+    return view(features={"f": one})
+
+
+def stream(**changes: Any) -> tg.Stream:
+    return tg.Stream("payments", **({"schema": SCHEMA, "event_time": "at"} | changes))
+
+
+def where(expr: Any) -> tg.FeatureView:
+    return view(where=expr)
+
+
+ENTITIES = {
+    "a name that cannot stand in a URL": tg.Entity("Credit Card", keys={"card_id": tg.String}),
+    "a name that is no text": tg.Entity(7, keys={"card_id": tg.String}),  # type: ignore[arg-type]
+    "no key": tg.Entity("card", keys={}),
+    "keys that are no dict": tg.Entity("card", keys=["card_id"]),  # type: ignore[arg-type]
+    "a float key": tg.Entity("card", keys={"card_id": tg.Float64}),
+    "a Python type": tg.Entity("card", keys={"card_id": str}),  # type: ignore[dict-item]
+}
+
+STREAMS = {
+    "no event time": stream(event_time="time"),
+    "a text as event time": stream(event_time="merchant"),
+    "no time anywhere": stream(schema={"card_id": tg.String}, event_time="at"),
+    "an unknown unit": stream(schema=SCHEMA | {"at": tg.Timestamp.of("ns")}),
+    "a unit on a float": stream(schema=SCHEMA | {"amount": DataType("Float64", "ms")}),
+    "a reserved column": stream(schema=SCHEMA | {"_offset": tg.Int64}),
+    "columns that differ in case": stream(schema=SCHEMA | {"Amount": tg.Float64}),
+    "a bare number as disorder": stream(disorder=30),
+    "a negative span": stream(ahead=timedelta(seconds=-1)),
+    "no idle timeout": stream(idle_timeout="0s"),
+    "months": stream(disorder="1mo"),
+    "a misspelled partition column": stream(partition_by="card"),
+    "a source by name": stream(source="payments"),
+    "a topic with a slash": stream(source=tg.Kafka("pay/ments")),
+    "a format not yet read": stream(source=tg.Kafka("payments", format="avro")),
+    "an owner that is no text": stream(owner=("risk", "fraud")),
+}
+
+VIEWS = {
+    "an entity by name": view(entity="card"),
+    "stream and entity mixed up": view(entity=PAYMENTS, stream=CARD),
+    "no features": view(features={}),
+    "a key that the stream does not carry": view(
+        entity=tg.Entity("shop", keys={"merchants": tg.String})
+    ),
+    "a key of another type": view(entity=tg.Entity("card", keys={"card_id": tg.Int64})),
+    "a feature named like the key": view(features={"card_id": COUNT_1H}),
+    "a feature name with a capital": view(features={"Spent1h": COUNT_1H}),
+    "a history of ages": view(history="6000w"),
+    "a lateness without unit": view(allowed_lateness="10"),
+}
+
+WHERES = {
+    "a misspelled column": where(pl.col("amout") > 0),
+    "not true or false": where(pl.col("amount") + 1),
+    "a Python bool": where(True),
+    "a constant": where(pl.lit(True)),
+    "a mean over all rows": where(pl.col("amount") > pl.col("amount").mean()),
+    "the row before": where(pl.col("amount") > pl.col("amount").shift(1)),
+    "a rank within a group": where(pl.col("items").sum().over("card_id") > 3),
+    "a Python function": where(
+        pl.col("merchant").map_elements(str.isupper, return_dtype=pl.Boolean)
+    ),
+    "a regular expression": where(pl.col("merchant").str.contains("^a")),
+    "several columns": where(pl.col("amount", "items") > 0),
+    "text and number": where(pl.col("merchant") > 1),
+    "a local time": where(pl.col("at") > datetime(2024, 1, 1)),
+    "not a number": where(pl.col("amount") == float("nan")),
+    "a number past 64 bits": where(pl.col("items") < 2**70),
+    "is_in of a column": where(pl.col("items").is_in(pl.col("amount"))),
+    "is_in of whole numbers for floats": where(pl.col("amount").is_in([1, 2])),
+    "a cast to a small type": where(pl.col("amount").cast(pl.Int8) > 1),
+    "a logarithm": where(pl.col("amount").log() > 1),
+}
+
+FEATURES = {
+    "no window": feature(agg.sum("amount")),
+    "an aggregate that was not called": feature(agg.count),
+    "an expression": feature(pl.col("amount").sum()),
+    "a text as window": feature(agg.sum("amount").over("1h")),  # type: ignore[arg-type]
+    "a window that was not called": feature(agg.sum("amount").over(lifetime)),  # type: ignore[arg-type]
+    "the sum of a text": feature(agg.sum("merchant").over(sliding("1h"))),
+    "the mean of a time": feature(agg.mean("at").over(sliding("1h"))),
+    "a misspelled column": feature(agg.sum("amonut").over(sliding("1h"))),
+    "an expression over rows": feature(agg.sum(pl.col("amount").diff()).over(sliding("1h"))),
+    "a result of no type": feature(agg.last(pl.col("at") - pl.col("at")).over(sliding("1h"))),
+    "a window of no time": feature(agg.count().over(sliding("0s"))),
+    "a window of words": feature(agg.count().over(sliding("one hour"))),
+    "a window past a century": feature(agg.count().over(tumbling("36526d"))),
+    "a misspelled resolution": feature(agg.count().over(sliding("1h", resolution="exakt"))),
+    "a resolution of no time": feature(agg.count().over(sliding("1h", resolution="0s"))),
+    "a resolution past the length": feature(agg.count().over(sliding("1h", resolution="1d"))),
+    "a running window by text": feature(agg.count().over(tumbling("1d", current="yes"))),  # type: ignore[arg-type]
+    "three degrees less": feature(agg.variance("amount", ddof=3).over(sliding("1h"))),
+    "a default of another type": feature(agg.mean("amount").over(sliding("1h"), default="none")),
+    "a bool for a number": feature(agg.last("items").over(sliding("1h"), default=True)),
+    "a datetime for a time": feature(
+        agg.last("at").over(sliding("1h"), default=datetime(2024, 1, 1, tzinfo=UTC))
+    ),
+}
+
+SPEND = view()
+SERVICES = {
+    "a version of text": tg.FeatureService("fraud", version="1", features=[SPEND]),  # type: ignore[arg-type]
+    "no features": tg.FeatureService("fraud", version=1, features=[]),
+    "a misspelled feature": tg.FeatureService("fraud", version=1, features=[SPEND["m"]]),
+    "a feature by name": tg.FeatureService("fraud", version=1, features=["spend:n"]),  # type: ignore[list-item]
+    "a view and its feature": tg.FeatureService("fraud", version=1, features=[SPEND, SPEND["n"]]),
+}
+
+TOGETHER = {
+    "two views of one name": [view(), view(features={"m": COUNT_1H})],
+    "two streams of one name": [stream(), stream(disorder="1m")],
+    "two services of one name and version": [
+        tg.FeatureService("fraud", version=1, features=[SPEND]),
+        tg.FeatureService("fraud", version=1, features=[SPEND["n"]]),
+    ],
+}
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "entities": ENTITIES,
+    "streams": STREAMS,
+    "views": VIEWS,
+    "wheres": WHERES,
+    "features": FEATURES,
+    "services": SERVICES,
+    "together": TOGETHER,
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.filterwarnings("ignore::polars.exceptions.PolarsInefficientMapWarning")
+def test_golden_every_fault_of_a_definition(group: str, golden: Callable[[str, str], None]) -> None:
+    sections = []
+    for case, definition in GROUPS[group].items():
+        found = faults(collect(definition))
+        assert found, f"no fault is found in: {case}"
+        sections.append("\n".join([f"# {case}", *map(str, found)]))
+    golden(f"errors/{group}", "\n\n".join(sections))
+
+
+def test_golden_report_of_several_faults(golden: Callable[[str, str], None]) -> None:
+    wrong = view(
+        where=pl.col("amout") > 0,
+        features={"a": agg.count(), "b": agg.sum("merchant").over(sliding("0s"))},
+    )
+    golden("errors/report", str(errors.DefinitionErrors(faults(collect(wrong)))))
+
+
+OTHERS: tuple[errors.TegulaError, ...] = (
+    errors.BrokerUnreachable(bootstrap="127.0.0.1:9092", detail="connection refused"),
+    errors.TopicMissing(topic="payments", bootstrap="127.0.0.1:9092"),
+    errors.LogRecreated(stream="payments", got_identity="c1/t2", expected_identity="c1/t1"),
+    errors.LogTruncated(stream="payments", partition="0", first_offset=90, wanted_offset=7),
+    errors.LogShrunk(stream="payments", partition="0", end_offset=7, applied_offset=90),
+    errors.UnknownService(service="fraudd", known=["fraud", "risk"]),
+    errors.UnknownFeature(feature="spend.n", known=["spend:n"]),
+    errors.UnknownStream(stream="p", known=[]),
+    errors.MissingKey(column="card_id", needed_by="spend"),
+    errors.WrongKeyType(column="card_id", index=1, got="7", expected="String"),
+    errors.TooLarge(what="keys", got=20_000, limit=10_000),
+    errors.StateHeld(directory=".tegula/state", holder="process 12"),
+    errors.FormatUnknown(where="shard 0", got="version 9", expected="version 1"),
+    errors.FingerprintMismatch(view="spend", got="ab", expected="cd"),
+    errors.StateCorrupt(where="shard 0", detail="checksum 1 instead of 2"),
+    errors.PortInUse(host="127.0.0.1", port=8000),
+    errors.ProjectMissing(directory="."),
+    errors.DefinitionsUnloadable(file="features/fraud.py", detail="SyntaxError on line 3"),
+)
+
+
+def test_golden_every_other_error(golden: Callable[[str, str], None]) -> None:
+    golden("errors/others", "\n".join(map(str, OTHERS)))
+
+
+def test_golden_every_code(golden: Callable[[str, str], None]) -> None:
+    golden(
+        "errors/codes", "\n".join(f"{code}  {text}" for code, text in errors.all_codes().items())
+    )

@@ -1,0 +1,47 @@
+"""Stored formats are for ever: bytes of every version that was released must open."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tegula.state.packing import BODY, CHUNK, HEAD, Stamps, layout_of, pack, unpack
+from tegula.state.rows import Applied, Identity, Touched, decode_outbox, encode_outbox
+from tegula.windows.geometry import Sliding
+from tests.support.shapes import HOUR, MINUTE, lift_events, shape_of
+
+SHAPE = shape_of(["count", "approx_distinct", "last"], [Sliding(HOUR, MINUTE)])
+ONE = np.ones(1, dtype=np.uint64)
+STAMPS = Stamps(ONE, ONE * np.uint64(2), ONE * np.uint64(3), np.array([MINUTE]))
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(("name", "kind"), [("chunk", CHUNK), ("head", HEAD), ("body", BODY)])
+def test_golden_block_of_version_1_is_still_written_and_still_opens(name, kind, golden):
+    keyed = lift_events(SHAPE, [b"k"], [(0, 61_000_000, 1.5), (0, 125_000_001, -2.0)])
+    stamps = None if kind == CHUNK else STAMPS
+    block = pack(SHAPE, keyed, kind, stamps)[0]
+    golden(f"formats/v1/{name}", base64.encodebytes(block).decode())
+    stored = base64.decodebytes((HERE / "formats" / "v1" / f"{name}.txt").read_bytes())
+    read = unpack(SHAPE, [stored], stamped=stamps is not None)
+    assert read.tiles.start_us.tolist() == [61_000_000, 125_000_000]
+    assert read.tiles.rows.tolist() == [1, 1]
+    assert layout_of(SHAPE) == int.from_bytes(stored[12:16], "little")
+
+
+def test_golden_small_rows_of_version_1_are_still_written_and_still_open(golden):
+    applied = Applied(10, 20, 9, 5, 1, 0, 2, 1, 3)
+    identity = Identity(7, 42, "boot", clean=True)
+    touched = [Touched(1, [b"a", b"bc"], rewrite=False), Touched(2, [b""], rewrite=True)]
+    rows = (applied.encode(), identity.encode(), encode_outbox(touched))
+    golden("formats/v1/rows", "\n".join(row.hex() for row in rows))
+    stored = [
+        bytes.fromhex(line)
+        for line in (HERE / "formats" / "v1" / "rows.txt").read_text().splitlines()
+    ]
+    assert Applied.decode(stored[0]) == applied
+    assert Identity.decode(stored[1]) == identity
+    assert decode_outbox(stored[2]) == touched

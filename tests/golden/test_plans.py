@@ -1,0 +1,91 @@
+"""Plans as they are printed: a change here is a change of what the engine keeps or reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+
+import tegula as tg
+from tegula import agg, lifetime, sliding, tumbling
+from tegula.engine.plan import compile as compile_plan
+from tegula.schemas.codec import collect
+from tegula.schemas.validation import validate
+
+CARD = tg.Entity("card", keys={"card_id": tg.String})
+PAYMENTS = tg.Stream(
+    "payments",
+    schema={
+        "card_id": tg.String,
+        "merchant": tg.String,
+        "amount": tg.Float64,
+        "items": tg.Int64,
+        "at": tg.Timestamp,
+    },
+    event_time="at",
+    disorder="30s",
+    source=tg.Kafka(topic="payments", format="json"),
+)
+SPEND = tg.FeatureView(
+    "spend",
+    entity=CARD,
+    stream=PAYMENTS,
+    where=pl.col("amount") > 0,
+    features={
+        "payments_10m": agg.count().over(sliding("10m")),
+        "spent_1h": agg.sum("amount").over(sliding("1h")),
+        "merchants_30d": agg.approx_distinct("merchant").over(sliding("30d")),
+    },
+    owner="risk",
+)
+EVERY_AGGREGATE = tg.FeatureView(
+    "every_aggregate",
+    entity=CARD,
+    stream=PAYMENTS,
+    features={
+        "n": agg.count().over(sliding("1h")),
+        "n_amount": agg.count("amount").over(sliding("1h")),
+        "total": agg.sum("amount").over(sliding("1h")),
+        "items": agg.sum("items").over(sliding("1h")),
+        "mean": agg.mean("amount").over(sliding("1d")),
+        "least": agg.min("amount").over(sliding("1d"), default=0.0),
+        "greatest": agg.max("items").over(sliding("1d")),
+        "variance": agg.variance("amount").over(sliding("7d")),
+        "deviation": agg.stddev("amount", ddof=0).over(sliding("7d")),
+        "first": agg.first("merchant").over(sliding("7d")),
+        "last": agg.last("at").over(sliding("7d")),
+        "merchants": agg.approx_distinct("merchant").over(sliding("7d")),
+    },
+)
+EVERY_WINDOW = tg.FeatureView(
+    "every_window",
+    entity=tg.Entity("shop", keys={"merchant": tg.String, "card_id": tg.String}),
+    stream=tg.Stream(
+        "visits",
+        schema={"card_id": tg.String, "merchant": tg.String, "at": tg.Timestamp.of("ms")},
+        event_time="at",
+        partition_by="merchant",
+    ),
+    history="1h",
+    allowed_lateness="2h",
+    features={
+        "auto": agg.count().over(sliding("1d")),
+        "exact": agg.count().over(sliding("90s", resolution="exact")),
+        "on_15m": agg.count().over(sliding("6h", resolution="15m")),
+        "yesterday": agg.count().over(tumbling("1d")),
+        "this_hour": agg.count().over(tumbling("1h", current=True)),
+        "ever": agg.count().over(lifetime()),
+    },
+)
+SETS = {
+    "spend": tg.FeatureService("fraud", version=1, features=[SPEND]),
+    "every_aggregate": tg.FeatureService("all", version=3, features=[EVERY_AGGREGATE["n"]]),
+    "every_window": EVERY_WINDOW,
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_golden_plan(name: str, golden: Callable[[str, str], None]) -> None:
+    definitions = validate(collect(SETS[name]))
+    golden(f"plans/{name}", compile_plan(definitions).describe())

@@ -1,0 +1,91 @@
+"""The whole engine when something around it does not play along: it says so, and loses nothing."""
+
+from __future__ import annotations
+
+import tegula as tg
+from tegula import agg
+from tegula.engine.runtime.clock import now_us
+from tegula.schemas.errors import OnlineStoreFull
+from tegula.state.online.lmdb import LmdbWriter
+from tests.support.engines import BY_NAME, EVENTS, TOTALS, Project, running
+
+OTHERS = tg.FeatureView(
+    "others", entity=BY_NAME, stream=EVENTS, features={"n": agg.count().over(tg.lifetime())}
+)
+
+
+def events(count: int, width: int = 8) -> list[dict[str, object]]:
+    at_us = now_us() - 60_000_000
+    return [{"k": f"{i % 50:0{width}}", "x": 1.0, "at": at_us} for i in range(count)]
+
+
+def test_engine_commits_and_stops_while_the_archive_cannot_be_written(tmp_path, eventually):
+    project = Project.make(tmp_path, archive_buffer_bytes=1 << 20, archive_interval_s=0.05)
+    lake = project.settings.lake_path
+    lake.parent.mkdir(exist_ok=True)
+    lake.write_bytes(b"a file where the archive wants a folder")
+    with running(project) as engine:
+        project.send(events(2_000))
+        eventually(lambda: project.outcomes().get("folded") == 2_000)
+        for _ in range(6):
+            project.send(events(2_000, width=400))
+        eventually(lambda: project.outcomes().get("folded", 0) > 2_000)
+        report = project.report()
+        assert report is not None
+        assert report["archive"]["events"]["fault"]["code"].startswith("TG-7")
+        engine.stop(10)
+        assert engine.fault is None
+    lake.unlink()
+    with running(project):
+        eventually(lambda: project.outcomes().get("folded") == project.sent, 30)
+
+
+def test_engine_goes_on_without_its_registry_and_takes_it_up_again(tmp_path, eventually):
+    project = Project.make(tmp_path)
+    registry = project.settings.home / "registry.db"
+    with running(project) as engine:
+        project.send(events(10))
+        eventually(lambda: project.outcomes().get("folded") == 10)
+        registry.rename(registry.with_suffix(".away"))
+        eventually(lambda: (project.report() or {}).get("registry_fault") is not None)
+        project.send(events(10))
+        eventually(lambda: project.outcomes().get("folded") == 20)
+        registry.with_suffix(".away").rename(registry)
+        eventually(lambda: (project.report() or {}).get("registry_fault", 0) is None)
+        project.apply(TOTALS, OTHERS)
+        eventually(lambda: project.outcomes(2).get("folded") == 20)
+        assert engine.is_running
+
+
+def test_engine_starts_while_the_online_store_refuses_and_serves_once_it_does_not(
+    tmp_path, eventually, monkeypatch
+):
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.RETRY_S", 0.05)
+    project = Project.make(tmp_path)
+    with monkeypatch.context() as full:
+
+        def refuse(*_: object) -> None:
+            raise OnlineStoreFull(where="online", detail="no space")
+
+        full.setattr(LmdbWriter, "write", refuse)
+        with running(project) as engine:
+            project.send(events(10))
+            eventually(lambda: project.outcomes().get("folded") == 10)
+            report = project.report()
+            assert report is not None
+            assert report["mirror_fault"]["code"] == "TG-703"
+            full.undo()
+            eventually(lambda: (project.report() or {}).get("mirror_fault", 0) is None)
+            eventually(lambda: (project.report() or {})["builds"]["1"]["status"] == "live")
+            assert engine.is_running
+
+
+def test_clock_that_is_set_back_holds_up_no_commit(tmp_path, eventually):
+    project, back_us = Project.make(tmp_path), [0]
+    with running(project, clock=lambda: now_us() - back_us[0]) as engine:
+        project.send(events(10))
+        eventually(lambda: project.outcomes().get("folded") == 10)
+        back_us[0] = 3_600_000_000
+        project.send(events(10))
+        eventually(lambda: project.outcomes().get("folded") == 20, 5)
+        assert engine.is_running

@@ -1,0 +1,44 @@
+"""A state that was lost is built again from the log, and never answers zeros meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tegula as tg
+from tegula import agg
+from tegula.engine.runtime.clock import ScriptedClock
+from tegula.engine.runtime.engine import Engine
+from tegula.engine.settings import Settings
+from tegula.state.keys import encode_key, shard_of
+
+CARD = tg.Entity("card", keys={"card_id": tg.String})
+PAYMENTS = tg.Stream("payments", schema={"card_id": tg.String, "at": tg.Timestamp}, event_time="at")
+SPEND = tg.FeatureView(
+    "spend", entity=CARD, stream=PAYMENTS, features={"events": agg.count().over(tg.lifetime())}
+)
+SHARDS = 4
+
+
+@pytest.mark.parametrize("lost", ["state", "state/shard-00", "state/shard-03"])
+def test_lost_state_is_not_ready_until_it_is_whole_again(tmp_path: Path, lost: str):
+    cards = [f"c{number}" for number in range(40)]
+    with tg.TestDriver(SPEND, home=tmp_path, shards=SHARDS, at="2024-01-01T01:00:00Z") as driver:
+        driver.send("payments", [{"card_id": c, "at": "2024-01-01T00:00:00Z"} for c in cards])
+        driver.settle()
+        now_us = driver.clock()
+    shutil.rmtree(tmp_path / ".tegula" / lost)
+
+    settings = Settings(project=tmp_path, home=tmp_path / ".tegula", shards=SHARDS)
+    with Engine(settings, clock=ScriptedClock(now_us), threaded=False) as engine:
+        for card in cards:
+            key = encode_key((card,), ("string",))
+            mark, ((head, _),) = engine.mirrors.reader().read(shard_of(key, SHARDS), 1, (key,))
+            assert head is not None or mark is None or 1 not in mark.builds, card
+
+    with tg.TestDriver(SPEND, home=tmp_path, shards=SHARDS, at=now_us) as driver:
+        reply = driver.read(SPEND, {"card_id": cards})
+        assert reply.values["spend:events"] == [1] * len(cards)
+        assert driver.outcomes("spend")["folded"] == len(cards)

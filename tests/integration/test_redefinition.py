@@ -1,0 +1,86 @@
+"""Definitions that change while an engine runs: taken up at once, and nothing is lost or mixed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import tegula as tg
+from tegula import agg
+from tegula.schemas.errors import DefinitionErrors
+from tests.integration.test_engine_faults import events
+from tests.support.engines import BY_NAME, EVENTS, TOTALS, Project, running
+
+WIDER = replace(EVENTS, schema={**EVENTS.schema, "y": tg.Float64})
+NARROWER = replace(EVENTS, schema={"k": tg.String, "y": tg.Float64, "at": EVENTS.schema["at"]})
+AT = 1_704_067_200_000_000
+
+
+def view(name: str, stream: tg.Stream, column: str, **changes: object) -> tg.FeatureView:
+    feature = agg.sum(column).over(tg.sliding("1d"))
+    return tg.FeatureView(name, entity=BY_NAME, stream=stream, features={"f": feature}, **changes)
+
+
+def test_column_and_its_view_are_taken_up_by_a_running_engine(tmp_path, eventually):
+    project = Project.make(tmp_path)
+    with running(project) as engine:
+        project.send(events(100))
+        eventually(lambda: project.outcomes(1).get("folded") == 100)
+        project.apply(replace(TOTALS, stream=WIDER), view("ys", WIDER, "y"))
+        project.send([{**event, "y": 2.0} for event in events(100)])
+        eventually(lambda: project.outcomes(2).get("folded") == 200, 20)
+        assert project.outcomes(1)["folded"] == 200
+        assert engine.fault is None
+
+
+def test_build_of_an_older_definition_goes_on_reading_a_column_that_left_the_stream():
+    with tg.TestDriver(view("v", EVENTS, "x"), at=AT) as driver:
+        driver.settle()
+        driver.apply(view("v", NARROWER, "y"))
+        driver.send("events", [{"k": "a", "x": 1.0, "y": 5.0, "at": AT - 1}])
+        driver.crash()
+        driver.restart()
+        assert driver.online("v:f", {"k": "a"}) == {"v:f": 1.0}
+        driver.backfill("v")
+        driver.send("events", [{"k": "a", "x": 1.0, "y": 7.0, "at": AT - 1}])
+        assert driver.online("v:f", {"k": "a"}) == {"v:f": 12.0}
+
+
+def test_lateness_is_changed_in_place():
+    late = {"k": "a", "x": 1.0, "at": AT - 3_600_000_000}
+    strict = view("v", EVENTS, "x", allowed_lateness="1m")
+    with tg.TestDriver(strict, at=AT) as driver:
+        driver.send("events", [{"k": "a", "x": 1.0, "at": AT}, late])
+        assert driver.outcomes("v")["expired"] == 1
+        driver.apply(replace(strict, allowed_lateness="2h"))
+        driver.send("events", late)
+        outcomes = driver.outcomes("v")
+        assert (outcomes["expired"], outcomes["folded"]) == (1, 2)
+
+
+def test_feature_that_is_named_anew_is_served_by_the_same_build():
+    with tg.TestDriver(view("v", EVENTS, "x"), at=AT) as driver:
+        driver.send("events", {"k": "a", "x": 3.0, "at": AT - 1})
+        assert driver.online("v:f", {"k": "a"}) == {"v:f": 3.0}
+        renamed = tg.FeatureView(
+            "v", entity=BY_NAME, stream=EVENTS, features={"g": agg.sum("x").over(tg.sliding("1d"))}
+        )
+        driver.apply(renamed)
+        assert driver.online("v:g", {"k": "a"}) == {"v:g": 3.0}
+        assert [build.id for build in driver.engine.deployed.builds] == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": {**EVENTS.schema, "x": tg.String}}, "a column keeps its type"),
+        ({"schema": {**EVENTS.schema, "on": tg.Timestamp}, "event_time": "on"}, "event time"),
+    ],
+)
+def test_stream_does_not_come_to_mean_something_else_under_its_name(change, words):
+    with tg.TestDriver(view("v", EVENTS, "x"), at=AT) as driver:
+        stream = replace(EVENTS, **change)
+        with pytest.raises(DefinitionErrors, match=words):
+            driver.apply(stream)
+        assert driver.engine.registry.head().number == 1

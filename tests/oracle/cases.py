@@ -1,0 +1,233 @@
+"""Random definitions, and random scripts of what happens to them: what the stream oracle draws.
+
+Each window and each input is given twice: as Tegula's, and as plain facts for the naive
+recomputation, so that the two share nothing but this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import strategies as st
+
+import tegula as tg
+from tegula import agg
+from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from tegula.windows.ladder import automatic_resolution_us
+from tests.oracle import naive
+
+KEYS = ("a", "b", "c")
+SHARDS = 2
+AHEAD_US = 10 * MINUTE_US
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Input:
+    """What an aggregate reads: for Tegula, and for the naive recomputation."""
+
+    given: pl.Expr | str
+    of_row: Callable[[Row], Any]
+    numeric: bool
+
+
+def ratio(row: Row) -> float | None:
+    """x / n as IEEE does it, where what is not finite is as good as null."""
+    x, n = row["x"], row["n"]
+    return None if x is None or not n else x / n
+
+
+INPUTS = {
+    "x": Input("x", lambda row: row["x"], numeric=True),
+    "ratio": Input(pl.col("x") / pl.col("n"), ratio, numeric=True),
+    "n": Input("n", lambda row: row["n"], numeric=True),
+    "yes": Input("yes", lambda row: row["yes"], numeric=True),
+    "word": Input("word", lambda row: row["word"], numeric=False),
+    "at": Input("at", lambda row: row["at"], numeric=False),
+}
+ANY_TYPE = ("count_values", "min", "max", "first", "last", "approx_distinct")
+NUMERIC = ("sum", "mean", "variance", "stddev")
+
+
+def sliding(length_us: int, resolution: str | int) -> tuple[Any, naive.Window]:
+    """A sliding window, and the same as plain facts."""
+    grid_us = {"auto": automatic_resolution_us(length_us), "exact": 1}.get(str(resolution))
+    spec = tg.sliding(f"{length_us}us", resolution=resolution if grid_us else f"{resolution}us")
+    return spec, {"kind": "sliding", "length": length_us, "resolution": grid_us or resolution}
+
+
+def tumbling(size_us: int, current: bool) -> tuple[Any, naive.Window]:
+    """A tumbling window, and the same as plain facts."""
+    facts = {"kind": "tumbling", "size": size_us, "current": current}
+    return tg.tumbling(f"{size_us}us", current=current), facts
+
+
+lengths_us = st.sampled_from([10 * SECOND_US, 10 * MINUTE_US, HOUR_US, 7 * HOUR_US, 3 * DAY_US])
+windows = st.one_of(
+    st.builds(sliding, lengths_us, st.just("exact")),
+    st.builds(sliding, lengths_us, st.sampled_from(["auto", SECOND_US, 7 * SECOND_US])),
+    st.builds(tumbling, st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US]), st.booleans()),
+    st.just((tg.lifetime(), {"kind": "lifetime"})),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One definition."""
+
+    windows: tuple[tuple[Any, naive.Window], ...]
+    inputs: tuple[str, ...]
+    disorder_us: int
+    depth_us: int
+    lateness_us: int | None
+    filtered: bool
+
+    def view(self) -> tg.FeatureView:
+        schema = {"k": tg.String, "word": tg.String, "x": tg.Float64, "n": tg.Int64}
+        stream = tg.Stream(
+            "events",
+            schema={**schema, "yes": tg.Bool, "at": tg.Timestamp.of("us")},
+            event_time="at",
+            disorder=f"{self.disorder_us}us",
+            ahead=f"{AHEAD_US}us",
+        )
+        return tg.FeatureView(
+            "view",
+            entity=tg.Entity("name", keys={"k": tg.String}),
+            stream=stream,
+            where=pl.col("n") >= 0 if self.filtered else None,
+            history=f"{self.depth_us}us",
+            allowed_lateness=None if self.lateness_us is None else f"{self.lateness_us}us",
+            features={name: self.feature(name) for name in self.names()},
+        )
+
+    def names(self) -> list[str]:
+        """`aggregate-input-window` of every feature, with `-` written as `__`."""
+        names = []
+        for place in range(len(self.windows)):
+            names.append(f"count__all__{place}")
+            for name in self.inputs:
+                fitting = (*ANY_TYPE, *NUMERIC) if INPUTS[name].numeric else ANY_TYPE
+                names.extend(f"{aggregate}__{name}__{place}" for aggregate in fitting)
+        return names
+
+    def feature(self, name: str) -> Any:
+        aggregate, source, place = name.split("__")
+        window = self.windows[int(place)][0]
+        if source == "all":
+            return agg.count().over(window)
+        make = getattr(agg, aggregate.removesuffix("_values"))
+        return make(INPUTS[source].given).over(window)
+
+    def rules(self) -> naive.Rules:
+        retained_us = self.retained_us()
+        expiry_us = min(retained_us, np.inf if self.lateness_us is None else self.lateness_us)
+        return naive.Rules(
+            self.disorder_us,
+            AHEAD_US,
+            None if expiry_us == np.inf else int(expiry_us),
+            (lambda row: row["n"] is not None and row["n"] >= 0)
+            if self.filtered
+            else (lambda row: True),
+        )
+
+    def retained_us(self) -> float:
+        facts = [facts for _, facts in self.windows]
+        return naive.retention_us(facts, self.depth_us, self.disorder_us)
+
+
+cases = st.builds(
+    Case,
+    windows=st.lists(windows, min_size=1, max_size=3, unique_by=str).map(tuple),
+    inputs=st.lists(st.sampled_from(list(INPUTS)), min_size=1, max_size=2, unique=True).map(tuple),
+    disorder_us=st.sampled_from([0, 30 * SECOND_US, 20 * MINUTE_US]),
+    depth_us=st.sampled_from([0, MINUTE_US, 15 * MINUTE_US]),
+    lateness_us=st.sampled_from([None, None, 0, HOUR_US]),
+    filtered=st.booleans(),
+)
+
+words = st.none() | st.sampled_from(["", "a", "b", "zebra", "é", "x" * 40])
+ages_us = st.one_of(
+    st.integers(0, 3 * SECOND_US),
+    st.integers(0, 90 * SECOND_US),
+    st.integers(0, 2 * HOUR_US),
+    st.sampled_from([0, MINUTE_US, HOUR_US, DAY_US]),
+    st.integers(-SECOND_US, 0),
+)
+unlikely_ages_us = st.one_of(
+    st.integers(0, 12 * DAY_US),
+    st.integers(-AHEAD_US, 0),
+    st.sampled_from([-AHEAD_US, -AHEAD_US - 1, -300 * DAY_US]),
+)
+floats = st.one_of(
+    st.none(),
+    st.integers(-40, 40).map(lambda n: n / 4),
+    st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-5),
+)
+
+
+def mostly(usual: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any]) -> Any:
+    """One in eight is seldom."""
+    return st.sampled_from([usual] * 7 + [seldom]).flatmap(lambda strategy: strategy)
+
+
+rows = st.fixed_dictionaries(
+    {
+        "k": mostly(st.sampled_from(KEYS), st.none()),
+        "x": floats,
+        "n": st.integers(-3, 9) | st.none() | st.integers(-(2**40), 2**40),
+        "yes": st.none() | st.booleans(),
+        "word": words,
+        "age_us": mostly(ages_us, unlikely_ages_us),
+    }
+)
+unreadable = st.sampled_from([b"nonsense", b"{}", b"[1]", b'{"at": "x"}', b"null"])
+partitions = st.sampled_from("0123")
+sends = st.tuples(
+    st.just("send"),
+    st.tuples(partitions, st.lists(mostly(rows, unreadable), min_size=1, max_size=8)),
+)
+bursts = st.tuples(
+    st.just("burst"),
+    st.tuples(
+        partitions,
+        st.integers(20, 120),
+        st.sampled_from([2 * SECOND_US, MINUTE_US, 40 * MINUTE_US, 30 * HOUR_US]),
+        st.integers(0, 2**32),
+    ),
+)
+advances = st.tuples(
+    st.just("advance"),
+    st.one_of(
+        st.integers(1, 5 * SECOND_US),
+        st.integers(1, 30 * MINUTE_US),
+        st.sampled_from([SECOND_US, MINUTE_US, HOUR_US]),
+        st.integers(1, 3 * DAY_US),
+    ),
+)
+edges = st.tuples(st.just("edge"), st.integers(0, 2**32))
+steps = st.one_of(
+    sends,
+    bursts,
+    bursts,
+    advances,
+    advances,
+    st.tuples(st.just("check"), st.integers(0, 15 * MINUTE_US)),
+    edges,
+    edges,
+    st.tuples(st.just("fold"), st.lists(st.sampled_from(KEYS), min_size=1, unique=True)),
+    st.tuples(st.just("gather"), st.integers(1, 4)),
+    st.tuples(st.just("rebuild"), st.booleans()),
+    mostly(
+        st.tuples(st.just("tear"), st.integers(0, SHARDS - 1)),
+        st.tuples(st.just("crash"), st.booleans()),
+    ),
+)
+scripts = st.tuples(bursts, st.lists(steps, min_size=4, max_size=16)).map(
+    lambda script: [script[0], *script[1]]
+)

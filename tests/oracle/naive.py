@@ -1,0 +1,159 @@
+"""The naive recomputation: every feature from the raw log, in plain Python.
+
+Shares no code with what it checks: no tiles, no state, no arrays; windows, lateness and statuses
+are written out again from their definition in the design (half-open, floor toward minus infinity,
+one outcome a record, watermarks from the partition's own prefix).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+Window = Mapping[str, Any]
+"""A window as plain facts: `kind`, and `length` and `resolution`, or `size` and `current`."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a key: its time, place in the log, and the value of the input column."""
+
+    at_us: int
+    partition: int
+    offset: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of the log; `at_us` None if it cannot be read, `key` None if the key is null."""
+
+    partition: int
+    offset: int
+    log_us: int
+    key: Any
+    at_us: int | None
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides over a record; `expiry_us` None where events never expire."""
+
+    disorder_us: int
+    ahead_us: int
+    expiry_us: int | None
+    where: Callable[[Mapping[str, Any]], bool | None] = lambda row: True
+
+
+def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counter[str]]:
+    """The records that are folded, and how many had which outcome."""
+    folded: list[Record] = []
+    outcomes: Counter[str] = Counter()
+    newest_us: dict[int, int] = {}
+    for record in sorted(records, key=lambda r: (r.partition, r.offset)):
+        outcomes["read"] += 1
+        if record.at_us is None or record.at_us > record.log_us + rules.ahead_us:
+            outcomes["dead_lettered"] += 1
+            continue
+        seen_us = min(record.at_us, record.log_us)
+        newest_us[record.partition] = max(newest_us.get(record.partition, seen_us), seen_us)
+        watermark_us = newest_us[record.partition] - rules.disorder_us
+        if rules.expiry_us is not None and record.at_us < watermark_us - rules.expiry_us:
+            outcomes["expired"] += 1
+        elif record.key is None or not rules.where(record.row):
+            outcomes["filtered"] += 1
+        else:
+            outcomes["folded"] += 1
+            outcomes["late"] += record.at_us < watermark_us
+            folded.append(record)
+    return folded, outcomes
+
+
+def bounds(window: Window, at_us: int) -> tuple[float, int]:
+    """`[start, end)` of a window at an instant."""
+    if window["kind"] == "lifetime":
+        return -math.inf, at_us
+    if window["kind"] == "sliding":
+        older = at_us - window["length"]
+        return math.floor(Fraction(older, window["resolution"])) * window["resolution"], at_us
+    edge = (at_us // window["size"]) * window["size"]
+    if window.get("current"):
+        return edge, at_us
+    return edge - window["size"], edge
+
+
+def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> float:
+    """The greatest distance back that any window may read, and what is kept beyond it."""
+    reaches = {
+        "lifetime": lambda w: math.inf,
+        "sliding": lambda w: w["length"] + w["resolution"] - 1,
+        "tumbling": lambda w: w["size"] * (1 if w["current"] else 2),
+    }
+    reach_us: float = max(reaches[window["kind"]](window) for window in windows)
+    return reach_us + depth_us + disorder_us
+
+
+def value(aggregate: str, window: Window, events: Sequence[Event], at_us: int) -> Any:
+    """The value of one feature of one key at an instant; `count` counts rows."""
+    inside = within(window, events, at_us)
+    if aggregate == "count":
+        return len(inside)
+    inside = [e for e in inside if usable(e.value)]
+    inside.sort(key=lambda e: (e.at_us, e.partition, e.offset))
+    values = [e.value for e in inside]
+    if aggregate == "count_values":
+        return len(values)
+    if aggregate == "sum":
+        return math.fsum(values) if any(isinstance(v, float) for v in values) else sum(values)
+    if aggregate == "approx_distinct":
+        return len({v if isinstance(v, str) else float(v) for v in values})
+    if not values:
+        return None
+    exact = [Fraction(v) for v in values] if not isinstance(values[0], str) else []
+    if aggregate == "mean":
+        return float(sum(exact) / len(exact))
+    if aggregate == "variance":
+        return float(statistics.variance(exact)) if len(exact) > 1 else None
+    if aggregate == "stddev":
+        return math.sqrt(statistics.variance(exact)) if len(exact) > 1 else None
+    return {
+        "min": min,
+        "max": max,
+        "first": lambda v: v[0],
+        "last": lambda v: v[-1],
+    }[aggregate](values)
+
+
+def status(
+    answer: Any, window: Window, events: Sequence[Event], at_us: int, retained_us: float
+) -> str:
+    """`NOT_FOUND`, `EMPTY` or `PRESENT`: how the answer `answer` of `value` is to be taken."""
+    if not any(at_us - retained_us <= e.at_us < at_us for e in events):
+        return "NOT_FOUND"
+    return "PRESENT" if within(window, events, at_us) and answer is not None else "EMPTY"
+
+
+def within(window: Window, events: Sequence[Event], at_us: int) -> list[Event]:
+    """The events that a window counts at an instant."""
+    start, end = bounds(window, at_us)
+    return [e for e in events if start <= e.at_us < end]
+
+
+def usable(value: Any) -> bool:
+    """Nulls, NaN and infinities are skipped."""
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality as promised: exact, but for the last bit of a derived float."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other or abs(one - other) <= 4e-16 * max(abs(one), abs(other))
+    return (bool(one == other) and type(one) is type(other)) or (
+        isinstance(one, int | float) and isinstance(other, int | float) and one == other
+    )

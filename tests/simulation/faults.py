@@ -1,0 +1,104 @@
+"""Where a simulated process may die or be refused: before and after each durable write.
+
+`Faults` puts itself before the functions that make something durable. While it is armed, each call
+may die before it is made, die after it was made, or (where a store may refuse) raise the error that
+a refusing store raises. What was drawn is counted, so that a run can show that it met everything.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tegula.schemas.errors import OnlineStoreFull, SinkError, TegulaError
+from tegula.state.archive import Archive
+from tegula.state.dead_letter import DeadLetter
+from tegula.state.delta import MarkedTable
+from tegula.state.online.lmdb import LmdbWriter
+from tegula.state.registry import Registry
+from tegula.state.shard import Shard
+
+
+class Died(BaseException):
+    """The process ends here. No handler of the engine's may catch it."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A function that makes something durable; `refusal` is what it raises if it is refused."""
+
+    owner: type
+    name: str
+    refusal: Callable[[], TegulaError] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+
+def _full() -> TegulaError:
+    return OnlineStoreFull(where="simulated", detail="no space")
+
+
+def _down() -> TegulaError:
+    return SinkError("simulated: the storage does not answer", where="simulated")
+
+
+WRITES = (
+    Write(Shard, "commit"),
+    Write(Shard, "write_folded"),
+    Write(Shard, "clear_outbox"),
+    Write(Shard, "drop_build"),
+    Write(Shard, "renew"),
+    Write(LmdbWriter, "write", _full),
+    Write(LmdbWriter, "publish"),
+    Write(LmdbWriter, "keep_builds"),
+    Write(MarkedTable, "append", _down),
+    Write(DeadLetter, "append"),
+    Write(Archive, "flush"),
+    Write(Registry, "take_over"),
+    Write(Registry, "partition_ordinal"),
+    Write(Registry, "next_incarnation"),
+    Write(Registry, "set_log_identity"),
+)
+
+
+class Faults:
+    """Lets durable writes fail by chance, while `armed`."""
+
+    def __init__(self, chance: random.Random, patch: pytest.MonkeyPatch) -> None:
+        self._chance = chance
+        self.armed = False
+        self.likelihood = 0.0
+        self.met: Counter[str] = Counter()
+        for write in WRITES:
+            patch.setattr(write.owner, write.name, self._around(write))
+
+    def _around(self, write: Write) -> Callable[..., Any]:
+        made = getattr(write.owner, write.name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            fate = self._draw(write)
+            if fate == "before":
+                raise Died(f"before {write}")
+            if fate == "refused" and write.refusal is not None:
+                raise write.refusal()
+            result = made(*args, **kwargs)
+            if fate == "after":
+                raise Died(f"after {write}")
+            return result
+
+        return call
+
+    def _draw(self, write: Write) -> str:
+        if not self.armed or self._chance.random() >= self.likelihood:
+            return ""
+        fate = self._chance.choice(("before", "after", "refused"))
+        if fate == "refused" and write.refusal is None:
+            fate = "before"
+        self.met[f"{fate} {write}"] += 1
+        return fate

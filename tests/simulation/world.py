@@ -1,0 +1,393 @@
+"""A simulated installation: logs, a home, an engine that dies, and all that it was ever given."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tegula.engine.apply import apply_definitions
+from tegula.engine.deployed import build_of
+from tegula.engine.runtime import engine as running
+from tegula.engine.runtime import home as homes
+from tegula.engine.runtime.clock import ScriptedClock
+from tegula.engine.runtime.engine import Engine
+from tegula.engine.runtime.housekeeping import outcomes
+from tegula.engine.settings import Settings
+from tegula.schemas.codec import collect
+from tegula.schemas.definitions import Definitions
+from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
+from tegula.schemas.outcomes import Status
+from tegula.schemas.time import HOUR_US, MINUTE_US, SECOND_US
+from tegula.serving.keys import KeyColumns
+from tegula.serving.plan import FeaturePlan, Part
+from tegula.serving.read import FeatureReader
+from tegula.serving.single import single_key
+from tegula.state.dead_letter import DeadLetter
+from tegula.state.keys import encode_key
+from tegula.state.registry import BuildRow, Registry
+from tests.oracle import naive
+from tests.simulation.faults import Died, Faults
+from tests.simulation.logs import SimulatedLog
+from tests.simulation.records import KEYS, RUBBISH, drawn_row
+from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
+
+SHARDS = 3
+START_US = 1_704_067_200_000_000  # 2024-01-01
+
+
+class World:
+    """Everything of one run. Each method without underscore is something that may happen."""
+
+    def __init__(self, root: Path, seed: int, patch: pytest.MonkeyPatch) -> None:
+        self.chance = random.Random(seed)
+        self.clock = ScriptedClock(START_US)
+        self.settings = Settings(  # type: ignore[call-arg]
+            project=root, in_file={}, home=root / ".tegula", shards=SHARDS
+        )
+        self.logs = {name: SimulatedLog(name, self.chance, 2) for name in STREAMS}
+        self.records: dict[str, list[naive.Record]] = {name: [] for name in STREAMS}
+        self.faults = Faults(self.chance, patch)
+        self.boot = 0
+        self.deaths: list[str] = []
+        self.forgets = self.chance.random() < 0.5
+        self.synced = root / "synced"
+        self.engine: Engine | None = None
+        patch.setattr(running, "open_log", lambda stream, settings: self.logs[stream.name])
+        patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
+        self.applied: dict[str, ViewFacts] = {}
+        self.define()
+        self._open()
+
+    # What may happen.
+
+    def send(self) -> None:
+        """Some records to one partition of one stream."""
+        stream = self.chance.choice(list(self.logs))
+        log = self.logs[stream]
+        partition = self.chance.choice(log.partitions())
+        for _ in range(self.chance.choice((1, 3, 12, 40))):
+            self._send_one(stream, partition)
+        if self.chance.random() < 0.3:
+            log.skip(partition, self.chance.randint(1, 3))
+
+    def _send_one(self, stream: str, partition: str) -> None:
+        now_us, chance = self.clock(), self.chance
+        payload: bytes | None
+        if chance.random() < 0.08:
+            payload = chance.choice(RUBBISH)
+            offset = self.logs[stream].append(partition, payload, now_us)
+            row = {"tombstone": payload is None}
+            record = naive.Record(int(partition), offset, now_us, None, None, row)
+            self.records[stream].append(record)
+            return
+        row = drawn_row(chance, now_us)
+        offset = self.logs[stream].append(partition, orjson.dumps(row), now_us)
+        self.records[stream].append(
+            naive.Record(int(partition), offset, now_us, row["k"], row["at"], row)
+        )
+
+    def wait(self) -> None:
+        """Time passes."""
+        span_us = self.chance.choice((10, SECOND_US, MINUTE_US, HOUR_US, 30 * HOUR_US))
+        self.clock.advance_to(self.clock() + self.chance.randint(1, span_us))
+
+    def step(self) -> None:
+        """The engine takes some batches, each with a commit of its own."""
+        for _ in range(self.chance.randint(1, 12)):
+            self._engine.step()
+
+    def gather(self) -> None:
+        """The engine takes some batches into one commit, and mirrors it later or never."""
+        engine = self._engine
+        for _ in range(self.chance.randint(1, 6)):
+            work = engine.poll()
+            if work is not None:
+                engine.add(engine.lift(work))
+        if engine.ingest.committer.has_pending and self.chance.random() < 0.7:
+            engine.committed(engine.commit())
+
+    def look(self) -> None:
+        """The engine looks for new builds and partitions, and activates those that are whole."""
+        self._engine.look()
+
+    def archive(self) -> None:
+        """The archive writes what it holds."""
+        self._engine.archiving.flush()
+
+    def define(self) -> None:
+        """Definitions are applied: one more view, or one that is changed."""
+        drawn = self.chance.choice(POOL)
+        self.applied[drawn.view] = drawn
+        apply_definitions(
+            self.settings,
+            collect(*STREAMS.values(), *(facts.define() for facts in self.applied.values())),
+            author="simulation",
+            message="",
+            now_us=self.clock(),
+        )
+
+    def backfill(self) -> None:
+        """A view is built anew beside what serves."""
+        with suppress(BackfillRunning):
+            self._registry(lambda r: r.start_backfill(self._any_view(), self.clock()))
+
+    def switch(self) -> None:
+        """Another live build of a view takes over: forward, or back."""
+        live = self._registry(lambda r: r.builds(("live",)))
+        if live:
+            chosen = self.chance.choice(live)
+            with suppress(WrongBuildStatus):
+                self._registry(lambda r: r.activate(chosen.view, chosen.id))
+
+    def retire(self) -> None:
+        """A build that does not serve is given up."""
+        chosen = self.chance.choice(self._registry(lambda r: r.builds()))
+        with suppress(WrongBuildStatus):
+            self._registry(lambda r: r.retire(chosen.id))
+
+    def grow(self) -> None:
+        """A topic is given one more partition."""
+        log = self.chance.choice(list(self.logs.values()))
+        if len(log.partitions()) < 4:
+            log.add_partition()
+
+    def forget(self) -> None:
+        """A log drops what everybody who goes on from where he stands has taken."""
+        if not self.forgets:
+            return
+        for name, reader in self._engine.streams.items():
+            for partition, place in self._engine.archiving.places(name).items():
+                live = [
+                    at.next_offset
+                    for shard in self._engine.shards
+                    for (build, ordinal), at in shard.applied.items()
+                    if ordinal == reader.ordinal(partition)
+                    and self._engine.deployed.statuses.get(build) == "live"
+                ]
+                needed = [*live, place.next_offset]
+                lagging = [lane.places for lane in reader.lanes.behind]
+                if not lagging:
+                    self.logs[name].forget(partition, min(needed))
+
+    def crash(self) -> None:
+        """The process is killed."""
+        self._let_go(clean=False)
+        if not self.forgets and self.chance.random() < 0.5:
+            shutil.rmtree(self.synced, ignore_errors=True)
+            shutil.copytree(self.settings.state_path, self.synced)
+        self._open()
+
+    def restart(self) -> None:
+        """The engine stops and starts."""
+        self._let_go(clean=True)
+        self._open()
+
+    def power_cut(self) -> None:
+        """The machine goes down and boots anew; some shards come back as they were a while ago."""
+        self._let_go(clean=False)
+        self.boot += 1
+        for folder in sorted(self.synced.glob("shard-*")):
+            if self.chance.random() < 0.7:
+                lost = self.settings.state_path / folder.name
+                shutil.rmtree(lost, ignore_errors=True)
+                shutil.copytree(folder, lost)
+        self._open()
+
+    # How it happens.
+
+    def act(self, action: str) -> None:
+        """Do something; if the process dies of it, start it again."""
+        self.faults.armed = True
+        try:
+            getattr(self, action)()
+            if self.engine is not None and self.engine.outdated:
+                self.restart()
+        except Died as death:
+            self.deaths.append(str(death))
+            self._revive()
+        except SinkError:
+            if self.engine is None:  # refused while it started; otherwise it tries again itself
+                self._revive()
+        finally:
+            self.faults.armed = False
+
+    def _revive(self) -> None:
+        """Start the engine until it stays up."""
+        for _ in range(20):
+            try:
+                self._let_go(clean=False)
+                self._open()
+            except Died as death:
+                self.deaths.append(str(death))
+                continue
+            except SinkError:
+                continue
+            return
+        self.faults.armed = False
+        self._let_go(clean=False)
+        self._open()
+
+    def _open(self) -> None:
+        if self.engine is None:
+            engine = Engine(self.settings, clock=self.clock, threaded=False)
+            self.engine = engine.open()
+
+    def _let_go(self, *, clean: bool) -> None:
+        if self.engine is not None:
+            engine, self.engine = self.engine, None
+            engine.close(clean=clean)
+
+    @property
+    def _engine(self) -> Engine:
+        assert self.engine is not None
+        return self.engine
+
+    def _registry(self, ask: Any) -> Any:
+        registry = Registry(self.settings.registry_url_or_default)
+        armed, self.faults.armed = self.faults.armed, False
+        try:
+            return ask(registry)
+        finally:
+            registry.close()
+            self.faults.armed = armed
+
+    def _any_view(self) -> str:
+        return self.chance.choice(list(self.applied))
+
+    # What has to hold.
+
+    def settle(self) -> None:
+        """Let the engine take everything in, in peace; the clock moves as it would."""
+        self.faults.armed = False
+        for _ in range(4):
+            self._engine.settle()
+            if self._engine.outdated:
+                self.restart()
+        for reader in self._engine.streams.values():
+            assert not reader.lanes.behind, "a build never joins"
+        self._engine.archiving.flush()
+
+    def check(self) -> None:
+        """Compare every live build, whole, with the raw logs; then archive and dead letter."""
+        self.settle()
+        facts = {one.fingerprint: one for one in POOL}
+        live = self._registry(lambda r: r.builds(("live",)))
+        served = set(self._registry(lambda r: r.catalogue()).active.values())
+        assert served <= {row.id for row in live}
+        waiting = self._registry(lambda r: r.builds(("catching_up",)))
+        assert not waiting, f"still catching up: {waiting}"
+        for row in live:
+            self._check_build(row, facts[row.structural])
+        for stream in self._engine.streams:
+            self._check_archive(stream)
+
+    def _check_build(self, row: BuildRow, facts: ViewFacts) -> None:
+        folded, expected = naive.judge(self.records[facts.stream], facts.rules())
+        nulls = sum(bool(record.row.get("tombstone")) for record in self.records[facts.stream])
+        expected.update(filtered=nulls, dead_lettered=-nulls)
+        found = dict(outcomes(self._engine.shards, row.id))
+        assert found == {name: expected[name] for name in found}, f"build {row.id} of {facts}"
+        now_us = self.clock()
+        for at_us in (now_us, now_us - self.chance.randint(0, MINUTE_US)):
+            self._check_values(row, facts, folded, at_us)
+
+    def _check_values(
+        self, row: BuildRow, facts: ViewFacts, folded: Sequence[naive.Record], at_us: int
+    ) -> None:
+        build = build_of(row, Definitions())
+        features = build.shape.features
+        names = tuple(f"{row.view}:{feature.name}" for feature in features)
+        part = Part(
+            row.view, build.id, build.shape, 0, names, features, single_key(build.shape, features)
+        )
+        columns = KeyColumns("name", (("k", "string"),))
+        plan = FeaturePlan(names, (columns,), (part,), (), (), frozenset({"k"}))
+        reader = FeatureReader(self._engine.mirrors.reader())
+        keys = [[encode_key((key,), ("string",)) for key in KEYS]]
+        reply = reader.read(plan, keys, len(KEYS), SHARDS, at_us, detailed=True)
+        again = reader.read(plan, keys, len(KEYS), SHARDS, at_us)
+        assert again.values == reply.values
+        for number, name in enumerate(names):
+            assert again.statuses.get(name, [0] * len(KEYS)) == reply.statuses[name]
+            for place, key in enumerate(KEYS):
+                mine = [record for record in folded if record.key == key]
+                got = reply.values[name][place], Status(reply.statuses[name][place])
+                self._check_value(facts, number, mine, at_us, *got)
+
+    def _check_value(
+        self,
+        facts: ViewFacts,
+        number: int,
+        mine: Sequence[naive.Record],
+        at_us: int,
+        got: Any,
+        status: Status,
+    ) -> None:
+        aggregate, column, _ = facts.features[number]
+        window = facts.window(number)
+        events = [
+            naive.Event(r.at_us or 0, r.partition, r.offset, r.row[column] if column else None)
+            for r in mine
+        ]
+        later = any(event.at_us >= at_us for event in events)
+        where = f"{facts.view} {facts.features[number]} at {at_us}: {got!r} {status.name}"
+        if status is Status.COARSE and later and at_us % SECOND_US:
+            return
+        expected = naive.value(aggregate, window, events, at_us)
+        assert naive.same(got, expected), f"{where}, expected {expected!r}"
+        wanted = naive.status(expected, window, events, at_us, facts.retained_us())
+        if later and status is Status.EMPTY and wanted == "NOT_FOUND":
+            return  # only the tile's second is known, which the newest event may share
+        assert status.name == wanted, f"{where}, expected {wanted}"
+
+    def _check_archive(self, stream: str) -> None:
+        """Every record once, in order, in the archive; every bad one once in the dead letter."""
+        reader = self._engine.streams[stream]
+        archive = reader._archive
+        wanted: dict[str, list[int]] = {}
+        bad: set[tuple[str, int]] = set()
+        for record in self.records[stream]:
+            wanted.setdefault(str(record.partition), []).append(record.offset)
+            if record.at_us is None or record.at_us > record.log_us + AHEAD_US:
+                bad.add((str(record.partition), record.offset))
+        rows = archive.open(dict.fromkeys(archive.partitions(), 0))
+        found: dict[str, list[int]] = {}
+        while (batch := rows.poll(1 << 16)) is not None:
+            both = [*batch.offsets.tolist(), *(one.offset for one in batch.bad)]
+            found.setdefault(batch.partition, []).extend(sorted(both))
+        assert found == wanted
+        letters = DeadLetter(self.settings.lake_path, stream).list(limit=1_000_000)
+        positions = [(letter.partition, letter.offset) for letter in letters]
+        assert len(positions) == len(set(positions))
+        assert set(positions) == bad
+
+    def close(self) -> None:
+        self.faults.armed = False
+        self._let_go(clean=False)
+
+
+ACTIONS: Mapping[str, int] = {
+    "send": 12,
+    "wait": 6,
+    "step": 10,
+    "gather": 6,
+    "look": 3,
+    "archive": 3,
+    "define": 2,
+    "backfill": 2,
+    "switch": 1,
+    "retire": 2,
+    "grow": 1,
+    "forget": 1,
+    "crash": 3,
+    "restart": 1,
+    "power_cut": 2,
+}
+"""What may happen, and how often in proportion."""

@@ -1,0 +1,1 @@
+"""What several tests share: shapes, tiles, streams made by seed."""

@@ -1,0 +1,110 @@
+"""A real engine process for tests: started, killed, asked what it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_RUN = (
+    "import sys; from pathlib import Path; from tegula.engine.settings import load_settings;"
+    "from tegula.engine.runtime.process import run; run(load_settings(Path(sys.argv[1])))"
+)
+
+
+class EngineProcess:
+    """An engine over the project in `project`, in a process of its own."""
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What the process has printed so far."""
+        path = self._project / "engine.out"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self) -> None:
+        """Start the process; returns at once."""
+        with (self._project / "engine.out").open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _RUN, str(self._project)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def report(self) -> dict[str, Any] | None:
+        """What the running process last reported of itself; None before its first report."""
+        assert self._process is not None, "start() first"
+        assert self._process.poll() is None, f"the engine ended by itself:\n{self.log}"
+        try:
+            content = json.loads((self._project / ".tegula" / "engine.json").read_text())
+        except FileNotFoundError:
+            return None
+        return content if content["pid"] == self._process.pid else None
+
+    def kill(self) -> None:
+        """End the process as a power cut would end it."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask the process to stop; returns its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            os.kill(self._process.pid, how)
+        try:
+            code = self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError(f"the engine did not stop within 30 s:\n{self.log}") from None
+        self._process = None
+        return code
+
+
+def lag_of(report: dict[str, Any] | None) -> int | None:
+    """Offsets that the engine has still to read, over all streams; None if it does not know."""
+    if report is None:
+        return None
+    lags = [
+        part["lag"]
+        for stream in report["streams"].values()
+        for part in stream["partitions"].values()
+    ]
+    return None if not lags or None in lags else sum(lags)
+
+
+def is_caught_up(engine: EngineProcess, expected: int) -> Callable[[], bool]:
+    """A condition: all of `expected` offsets were read, committed and mirrored."""
+
+    def holds() -> bool:
+        report = engine.report()
+        if report is None or lag_of(report) != 0:
+            return False
+        partitions = [
+            part for stream in report["streams"].values() for part in stream["partitions"].values()
+        ]
+        read = [b["outcomes"]["read"] for b in report["builds"].values()]
+        if any(build["status"] != "live" for build in report["builds"].values()):
+            return False
+        return (
+            sum(part["next_offset"] for part in partitions) == expected
+            and all(count == expected for count in read)
+            and report["mirrored"] == report["commits"]
+        )
+
+    return holds

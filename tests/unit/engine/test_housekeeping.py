@@ -1,0 +1,61 @@
+"""Housekeeping: the report, and going on after whatever went wrong once."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tegula.engine.runtime import housekeeping
+from tegula.engine.runtime.clock import now_us
+from tegula.engine.runtime.housekeeping import Housekeeping
+from tegula.schemas.errors import StateError
+
+
+class FullDisk:
+    """A shard whose log cannot be synced as long as `full`."""
+
+    number = commit_number = 0
+
+    def __init__(self) -> None:
+        self.full = True
+        self.asked = threading.Event()
+        self.applied: dict[tuple[int, int], Any] = {}
+
+    def sync(self) -> None:
+        self.asked.set()
+        if self.full:
+            raise StateError("no space left")
+
+
+@pytest.fixture
+def engine(tmp_path):
+    nothing = SimpleNamespace(commits=list, fault=None)
+    return SimpleNamespace(
+        settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
+        mirrors=nothing,
+        archiving=SimpleNamespace(report=dict),
+        deployed=SimpleNamespace(builds=(), statuses={}),
+        row_count=0,
+        shards=[FullDisk()],
+        streams={},
+        survey=lambda: None,
+        registry_fault=None,
+        now_us=now_us,
+    )
+
+
+def test_housekeeping_goes_on_when_a_disk_was_full_for_a_while(engine, monkeypatch, eventually):
+    monkeypatch.setattr(housekeeping, "PERIOD_S", 0.01)
+    keeper = Housekeeping(engine)
+    keeper.start()
+    path, shard = engine.settings.engine_status_path, engine.shards[0]
+    path.unlink()
+    eventually(shard.asked.is_set)
+    assert not path.exists()
+    shard.full = False
+    eventually(path.exists)
+    keeper.stop()
+    assert not path.exists()

@@ -1,0 +1,141 @@
+"""Running the mirrors: a refusing store costs freshness, never rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tegula.engine.runtime.ingest import Ingest, Work
+from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
+from tegula.schemas.errors import OnlineStoreFull
+from tegula.state.keys import encode_key, shard_of
+from tests.support.ingesting import NOON_US, admitted, build_of, event, open_shards
+
+BUILD = build_of()
+SHARDS = 3
+KEYS = [f"k{i}" for i in range(9)]
+
+
+class Running:
+    """Ingest with mirrors behind it."""
+
+    def __init__(self, root: Path) -> None:
+        self.shards = open_shards(root / "state", SHARDS)
+        self.ingest = Ingest(self.shards, [BUILD])
+        self.mirrors = Mirrors(self.shards, root / "online", {BUILD.id: BUILD.shape})
+        self.offset = 0
+        self.mirrors.step()
+
+    def commit(self) -> None:
+        """One more event for every key."""
+        events = [event(key, NOON_US + self.offset) for key in KEYS]
+        batch = admitted(events, first_offset=self.offset)
+        self.offset += len(events)
+        self.ingest.add(self.ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
+        self.mirrors.offer(self.ingest.commit())
+
+    def absent(self) -> list[str]:
+        """Keys that have no online row."""
+        reader, missing = self.mirrors.reader(), []
+        for key in KEYS:
+            encoded = encode_key((key,), ("string",))
+            _, rows = reader.read(shard_of(encoded, SHARDS), BUILD.id, [encoded])
+            if rows == [(None, None)]:
+                missing.append(key)
+        return missing
+
+    def refuse(self, place: int) -> None:
+        """Let the online store of one shard be full."""
+
+        def full(*_: object) -> None:
+            raise OnlineStoreFull(where="online", detail="no space is left")
+
+        self.mirrors._writers[place].write = full  # type: ignore[method-assign]
+
+    def allow(self, place: int) -> None:
+        """There is space again."""
+        del self.mirrors._writers[place].write
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.mirrors.close(clean=False)
+    for shard in made.shards:
+        shard.abandon()
+
+
+@pytest.mark.parametrize("place", range(SHARDS))
+def test_step_that_fails_in_one_shard_loses_the_offers_of_none(running, place):
+    running.commit()
+    running.refuse(place)
+    with pytest.raises(OnlineStoreFull):
+        running.mirrors.step()
+    assert running.mirrors.fault is not None
+    assert not running.mirrors.is_idle
+    running.allow(place)
+    running.mirrors.step()
+    assert running.mirrors.fault is None
+    assert running.absent() == []
+    assert running.mirrors.commits() == [1] * SHARDS
+
+
+def test_thread_goes_on_after_a_fault_that_nobody_thought_of(running, monkeypatch, eventually):
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.RETRY_S", 0.01)
+    failing = running.mirrors._mirrors[1]
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("never seen before")
+
+    failing.take = failing.catch_up = fail  # type: ignore[method-assign]
+    thread = MirrorThread(running.mirrors)
+    thread.start()
+    running.commit()
+    eventually(lambda: running.mirrors.fault is not None)
+    assert "never seen before" in running.mirrors.fault.got
+    del failing.take, failing.catch_up
+    eventually(lambda: running.mirrors.fault is None and running.mirrors.is_idle)
+    thread.stop()
+    assert running.absent() == []
+
+
+def test_offers_past_the_bound_are_dropped_and_the_outbox_takes_their_place(running, monkeypatch):
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_TILES_MAX", 5)
+    running.commit()
+    running.commit()
+    assert not running.mirrors.is_idle
+    assert running.mirrors.step()
+    assert running.absent() == []
+    reader = running.mirrors.reader()
+    for place in range(SHARDS):
+        mark = reader.mark(place)
+        assert mark is not None
+        assert (mark.commit, mark.positions) == (2, {0: running.offset})
+
+
+def test_set_shapes_takes_hold_with_the_next_step_and_not_before(running):
+    """A mirror may be running through the shapes in another thread."""
+    running.commit()
+    shapes = running.mirrors._mirrors[0]._shapes
+    running.mirrors.set_shapes({BUILD.id: BUILD.shape, 2: BUILD.shape})
+    assert set(shapes) == {BUILD.id}
+    running.mirrors.step()
+    assert set(shapes) == {BUILD.id, 2}
+    assert running.mirrors.mirrored(2) == [1] * SHARDS
+
+
+def test_mirrored_says_minus_one_for_a_build_whose_rows_are_not_whole(running):
+    assert running.mirrors.mirrored(2) == [-1] * SHARDS
+    assert running.mirrors.mirrored(BUILD.id) == [0] * SHARDS
+
+
+def test_rows_of_a_dropped_build_go_once_no_mark_names_it(running):
+    running.commit()
+    running.mirrors.step()
+    running.mirrors.set_shapes({})
+    running.mirrors.drop_builds(set())
+    running.mirrors.step()
+    assert running.absent() == KEYS

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import types
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+import tegula as tg
+from tegula import agg, lifetime, sliding, tumbling
+from tegula.schemas.codec import FORMAT, collect, dump, load
+from tegula.schemas.definitions import Definitions
+from tegula.schemas.errors import FormatUnknown
+from tegula.schemas.fingerprints import operational, structural
+from tegula.schemas.validation import validate
+
+CARD = tg.Entity("card", keys={"card_id": tg.String, "bank": tg.Int64}, description="plastic")
+PAYMENTS = tg.Stream(
+    "payments",
+    schema={
+        "card_id": tg.String,
+        "bank": tg.Int64,
+        "amount": tg.Float64,
+        "at": tg.Timestamp.of("ms"),
+    },
+    event_time="at",
+    disorder="90s",
+    partition_by="card_id",
+    source=tg.Kafka("payments", bootstrap="127.0.0.1:9092"),
+    owner="core",
+)
+SPEND = tg.FeatureView(
+    "spend",
+    entity=CARD,
+    stream=PAYMENTS,
+    where=(pl.col("amount") > 0) & (pl.col("at").dt.hour() < 22) & pl.col("bank").is_in([2, 1]),
+    features={
+        "n": agg.count().over(sliding("60m")),
+        "large": agg.sum(pl.col("amount") * 1.5).over(sliding("7d", resolution="exact")),
+        "recent": agg.mean("amount").over(sliding("1d", resolution="5m"), default=0.5),
+        "spread": agg.stddev("amount", ddof=0).over(tumbling("1d", current=True)),
+        "last_at": agg.last("at").over(lifetime(), description="when it was seen last"),
+    },
+    allowed_lateness="1h",
+)
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+FRAUD = tg.FeatureService("fraud", version=2, features=[SPEND["n"], SPEND["large"]])
+WHOLE = tg.FeatureService("fraud", version=3, features=[SPEND], owner="risk")
+
+
+@pytest.fixture
+def definitions() -> Definitions:
+    return validate(collect(FRAUD, WHOLE))
+
+
+def test_stored_definitions_come_back_the_same(definitions):
+    stored = json.loads(json.dumps(dump(definitions)))
+    again = validate(load(stored))
+    assert dump(again) == dump(definitions)
+    assert again.entities == definitions.entities
+    assert structural(again.views[0]) == structural(SPEND)
+    assert operational(again.views[0]) == operational(SPEND)
+
+
+def test_loaded_expressions_compute_the_same(definitions):
+    frame = pl.DataFrame(
+        {
+            "amount": [1.0, -1.0, 3.0],
+            "bank": [1, 2, 3],
+            "at": [datetime(2024, 1, 1, tzinfo=UTC)] * 3,
+        }
+    )
+    again = load(dump(definitions)).views[0]
+    assert frame.select(again.where).equals(frame.select(SPEND.where))
+
+
+def test_stored_form_of_another_version_is_refused(definitions):
+    stored = dump(definitions)
+    with pytest.raises(FormatUnknown, match="format 99"):
+        load(stored | {"format": 99})
+    assert stored["format"] == FORMAT
+
+
+def test_collect_finds_all_that_a_service_refers_to():
+    assert collect(FRAUD) == Definitions((CARD,), (PAYMENTS,), (SPEND,), (FRAUD,))
+
+
+def test_collect_looks_through_modules_in_order_and_passes_over_the_rest():
+    module = types.ModuleType("features")
+    module.np, module.HOUR, module.entity, module.payments = pl, 3600, CARD, PAYMENTS
+    module.views = SPEND
+    assert collect(module) == Definitions((CARD,), (PAYMENTS,), (SPEND,), ())
+
+
+def test_collect_takes_a_definition_once_however_often_it_is_found():
+    same_card = tg.Entity("card", keys=dict(CARD.keys), description="plastic")
+    assert collect([CARD, same_card], {"a": SPEND}, SPEND, collect(SPEND)) == collect(CARD, SPEND)
+
+
+def test_collect_keeps_different_definitions_of_one_name():
+    other = tg.Entity("card", keys={"card_id": tg.Int64})
+    assert collect(CARD, other).entities == (CARD, other)

@@ -1,0 +1,138 @@
+"""Which changes need a new build, and which do not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Any
+
+import polars as pl
+import pytest
+
+import tegula as tg
+from tegula import agg, sliding, tumbling
+from tegula.schemas.fingerprints import operational, structural, structure
+
+SCHEMA = {"card_id": tg.String, "shop": tg.String, "amount": tg.Float64, "at": tg.Timestamp}
+FEATURES = {
+    "n": agg.count().over(sliding("1h")),
+    "spent": agg.sum("amount").over(sliding("1d")),
+}
+
+
+def view(stream: dict[str, Any] | None = None, **changes: Any) -> tg.FeatureView:
+    payments: dict[str, Any] = {"schema": SCHEMA, "event_time": "at"}
+    whole: dict[str, Any] = {
+        "entity": tg.Entity("card", keys={"card_id": tg.String}),
+        "stream": tg.Stream(changes.pop("stream_name", "payments"), **(payments | (stream or {}))),
+        "where": pl.col("amount") > 0,
+        "features": FEATURES,
+    }
+    return tg.FeatureView(changes.pop("name", "spend"), **(whole | changes))
+
+
+def features(**changes: Any) -> tg.FeatureView:
+    return view(features=FEATURES | changes)
+
+
+SAME = {
+    "features in another order": view(features=dict(reversed(FEATURES.items()))),
+    "columns in another order": view({"schema": dict(reversed(SCHEMA.items()))}),
+    "an input spelled as an expression": features(
+        spent=agg.sum(pl.col("amount")).over(sliding("1d"))
+    ),
+    "a span spelled otherwise": features(spent=agg.sum("amount").over(sliding(timedelta(days=1)))),
+    "a constant of another width": view(where=pl.col("amount") > pl.lit(0, dtype=pl.Int16)),
+}
+
+OPERATIONAL = {
+    "owner": view(owner="risk"),
+    "description": view(description="what a card spends"),
+    "history": view(history="1h"),
+    "allowed lateness": view(allowed_lateness="1h"),
+    "disorder": view({"disorder": "1m"}),
+    "source": view({"source": tg.Kafka("payments")}),
+    "partition column": view({"partition_by": "card_id"}),
+    "a column that is not read": view({"schema": SCHEMA | {"note": tg.String}}),
+    "unit of time in the log": view({"schema": SCHEMA | {"at": tg.Timestamp.of("ms")}}),
+    "another name for a feature": view(
+        features={"count": FEATURES["n"], "spent": FEATURES["spent"]}
+    ),
+    "default": features(n=agg.count().over(sliding("1h"), default=0)),
+    "the same aggregate over a window that is there": features(
+        spent_1h=agg.sum("amount").over(sliding("1h"))
+    ),
+}
+
+STRUCTURAL = {
+    "where": view(where=pl.col("amount") >= 0),
+    "no where": view(where=None),
+    "a constant of another type": view(where=pl.col("amount") > 0.0),
+    "another input": features(spent=agg.sum(pl.col("amount") * 2).over(sliding("1d"))),
+    "another aggregate": features(spent=agg.max("amount").over(sliding("1d"))),
+    "one aggregate more": features(least=agg.min("amount").over(sliding("1h"))),
+    "a parameter": features(spent=agg.variance("amount", ddof=0).over(sliding("1d"))),
+    "a longer window": features(n=agg.count().over(sliding("7d"))),
+    "a finer resolution": features(n=agg.count().over(sliding("1h", resolution="exact"))),
+    "another kind of window": features(n=agg.count().over(tumbling("1h"))),
+    "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
+    "one key column more": view(
+        entity=tg.Entity("card", keys={"card_id": tg.String, "shop": tg.String})
+    ),
+    "the stream": view(stream_name="refunds"),
+    "the type of a column that is read": view({"schema": SCHEMA | {"amount": tg.Int64}}),
+    "event time": view({"schema": SCHEMA | {"seen": tg.Timestamp}, "event_time": "seen"}),
+}
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_spelling_changes_no_fingerprint(change):
+    assert structural(SAME[change]) == structural(view())
+    if change != "columns in another order":
+        assert operational(SAME[change]) == operational(view())
+
+
+@pytest.mark.parametrize("change", OPERATIONAL)
+def test_operational_change_leaves_the_state_as_it_is(change):
+    assert structural(OPERATIONAL[change]) == structural(view())
+    assert operational(OPERATIONAL[change]) != operational(view())
+
+
+@pytest.mark.parametrize("change", STRUCTURAL)
+def test_structural_change_needs_a_new_build(change):
+    assert structural(STRUCTURAL[change]) != structural(view())
+    assert operational(STRUCTURAL[change]) != operational(view())
+
+
+def test_order_of_key_columns_is_structural_because_keys_are_encoded_in_it():
+    keys = {"card_id": tg.String, "shop": tg.String}
+    one = view(entity=tg.Entity("card", keys=keys))
+    other = view(entity=tg.Entity("card", keys=dict(reversed(keys.items()))))
+    assert structural(one) != structural(other)
+
+
+def test_structure_tells_what_a_fingerprint_covers():
+    told = structure(view())
+    assert told["columns"] == {"amount": "Float64"}
+    assert {one["name"] for one in told["aggregates"]} == {"sum", "count"}
+    assert len(told["windows"]) == 2
+
+
+STORED_STRUCTURE = (
+    '{"aggregates":['
+    '{"input":null,"name":"count","params":{}},'
+    '{"input":{"column":"amount"},"name":"sum","params":{}}],'
+    '"columns":{"amount":"Float64"},'
+    '"event_time":"at",'
+    '"key":[["card_id",{"type":"String"}]],'
+    '"stream":"payments",'
+    '"where":{"args":[{"column":"amount"},{"literal":0,"type":"Int64"}],"op":"gt"},'
+    '"windows":['
+    '{"kind":"sliding","length":"1d","resolution":"auto"},'
+    '{"kind":"sliding","length":"1h","resolution":"auto"}]}'
+)
+
+
+def test_golden_structural_fingerprint():
+    # If this fails, no state that was ever built fits its definition any more: write a migration.
+    assert structural(view()) == blake2b(STORED_STRUCTURE.encode(), digest_size=16).hexdigest()

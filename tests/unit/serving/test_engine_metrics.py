@@ -1,0 +1,58 @@
+"""The engine's report as metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from tegula.serving.engine_metrics import engine_metrics
+
+REPORT = {
+    "at_us": 5_000_000,
+    "events_per_second": 7.5,
+    "streams": {
+        "payments": {
+            "partitions": {
+                "0": {"lag": 3, "running_max_us": 2_000_000},
+                "1": {"lag": None, "running_max_us": -(2**63)},
+            }
+        }
+    },
+    "builds": {"4": {"view": "spend", "outcomes": {"folded": 9, "late": 1}}},
+    "commits": [5, 8],
+    "mirrored": [5, 6],
+}
+
+
+def samples(path: Path) -> dict[str, float]:
+    return {
+        one.name + "".join(f",{value}" for value in one.labels.values()): one.value
+        for family in engine_metrics(path)
+        for one in family.samples
+    }
+
+
+def test_report_becomes_gauges_and_counters(tmp_path):
+    path = tmp_path / "engine.json"
+    path.write_bytes(orjson.dumps(REPORT))
+    assert samples(path) == {
+        "tegula_engine_report_seconds": 5.0,
+        "tegula_engine_events_per_second": 7.5,
+        "tegula_records_total,spend,4,folded": 9,
+        "tegula_records_total,spend,4,late": 1,
+        "tegula_lag_events,payments,0": 3,
+        "tegula_newest_event_seconds,payments,0": 2.0,
+        "tegula_mirror_behind_commits,0": 0,
+        "tegula_mirror_behind_commits,1": 2,
+    }
+
+
+def test_without_a_report_there_are_no_figures(tmp_path):
+    assert samples(tmp_path / "engine.json") == {}
+
+
+def test_report_of_another_release_gives_what_it_has(tmp_path):
+    path = tmp_path / "engine.json"
+    path.write_bytes(b'{"version": 9}')
+    assert samples(path)["tegula_engine_events_per_second"] == 0.0

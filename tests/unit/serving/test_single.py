@@ -1,0 +1,136 @@
+"""One key, read as it lies: the same answer as by columns, or none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tegula.schemas.outcomes import Status
+from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from tegula.serving.read import _table
+from tegula.serving.single import single_key
+from tegula.windows.finish import finish
+from tegula.windows.tiles import NEVER_US
+from tests.support.serving import NOON_US, Event, Rows, build_of, every_feature, rows_of
+
+BUILD = build_of(every_feature())
+SHAPE = BUILD.shape
+SINGLE = single_key(SHAPE, SHAPE.features)
+
+ages_us = st.one_of(
+    st.integers(0, 90 * SECOND_US),
+    st.integers(0, 2 * HOUR_US),
+    st.integers(0, 40 * DAY_US),
+)
+amounts = st.none() | st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)
+events = st.lists(
+    st.tuples(
+        ages_us.map(lambda age: NOON_US - age),
+        amounts,
+        st.none() | st.integers(-(2**63), 2**63 - 1),
+        st.none() | st.text(max_size=5),
+    ),
+    max_size=30,
+)
+
+
+def by_columns(rows: Rows, at_us: int) -> tuple[list[object], list[int]]:
+    keyed, horizon_us = _table(SHAPE, [rows])
+    columns = finish(SHAPE, keyed, at_us, horizon_us, SHAPE.features)
+    return [c.values[0] for c in columns], [int(c.statuses[0]) for c in columns]
+
+
+@settings(max_examples=200, deadline=None, print_blob=True)
+@given(
+    kept=events,
+    late=st.lists(st.tuples(ages_us.map(lambda a: NOON_US - a), amounts, st.just(1), st.just("x"))),
+    horizon_age_us=st.none() | st.integers(0, 3 * DAY_US),
+    ahead_us=st.integers(1, 100 * DAY_US) | st.integers(1, 2 * MINUTE_US),
+)
+def test_law_one_key_as_it_lies_is_one_key_by_columns(kept, late, horizon_age_us, ahead_us):
+    horizon_us = NEVER_US
+    if horizon_age_us is not None:
+        horizon_us = (NOON_US - horizon_age_us) // SECOND_US * SECOND_US
+    rows = rows_of(BUILD, kept, horizon_us, late)
+    at_us = NOON_US + ahead_us
+    answer = SINGLE.answer(*rows, at_us)
+    if answer is None:
+        assert late, "declined although every block and both together are in order of time"
+        return
+    values, statuses = by_columns(rows, at_us)
+    assert answer.statuses == statuses
+    for ours, theirs in zip(answer.values, values, strict=True):
+        if isinstance(theirs, float):
+            assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9)
+        else:
+            assert ours == theirs
+
+
+def one(at_us: int, amount: float = 1.0) -> Event:
+    return (at_us, amount, 1, "a")
+
+
+def test_single_answers_a_key_that_has_no_rows_as_columns_do():
+    values, statuses = by_columns((None, None), NOON_US)
+    assert SINGLE.answer(None, None, NOON_US) == (values, statuses)
+    assert set(statuses) == {Status.NOT_FOUND}
+
+
+@pytest.mark.parametrize(
+    ("what", "rows", "at_us"),
+    [
+        ("the instant of its newest event", rows_of(BUILD, [one(NOON_US)]), NOON_US),
+        ("an instant before it", rows_of(BUILD, [one(NOON_US)]), NOON_US - HOUR_US),
+        (
+            "an instant before the horizon",
+            rows_of(BUILD, [one(NOON_US - DAY_US)], NOON_US),
+            NOON_US - 1,
+        ),
+        (
+            "a late event's tile among older ones",
+            rows_of(BUILD, [one(NOON_US - DAY_US)], NOON_US, [one(NOON_US - 2 * DAY_US)]),
+            NOON_US + 1,
+        ),
+    ],
+)
+def test_single_declines_where_columns_must_decide(what, rows, at_us):
+    assert SINGLE.answer(*rows, at_us) is None, what
+
+
+def _damaged(what: str) -> bytes:
+    head = bytearray(rows_of(BUILD, [one(NOON_US)])[0] or b"")
+    if what == "cut short":
+        return bytes(head[:-1])
+    if what == "cut inside the header":
+        return bytes(head[:20])
+    head[{"magic": 0, "version": 2, "layout": 12, "mode": 56 + 9}[what]] ^= 1
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    "what", ["cut short", "cut inside the header", "magic", "version", "layout", "mode"]
+)
+def test_single_declines_a_damaged_block_so_that_columns_name_the_damage(what):
+    assert SINGLE.answer(_damaged(what), None, NOON_US + 1) is None
+
+
+def test_single_looks_at_each_tile_once_for_windows_that_end_together():
+    looked = []
+
+    def watched(slot):
+        def reduce_one(states):
+            looked.append(len(states[0]))
+            return slot.reduce_one(states)
+
+        return slot._replace(reduce_one=reduce_one)
+
+    single = replace(SINGLE, slots=tuple(map(watched, SINGLE.slots)))
+    seconds = [one(NOON_US - n * SECOND_US) for n in range(90)]
+    assert single.answer(*rows_of(BUILD, seconds), NOON_US + 1) is not None
+    # Four windows end now: a minute (61 tiles), then an hour (29 more, and what the minute came
+    # to), then the same tiles again. Yesterday and this hour (one tile) stand apart.
+    per_slot = len(looked) // len(SINGLE.slots)
+    assert sorted(looked[:per_slot]) == [1, 30, 61]

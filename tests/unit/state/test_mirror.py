@@ -1,0 +1,266 @@
+"""The mirror: online rows say what the state says, however the commits reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tegula.state.mirror import Committed, Mirror
+from tegula.state.online.lmdb import LmdbWriter
+from tegula.state.online.rows import Mark
+from tegula.windows.geometry import Sliding
+from tests.support.shapes import DAY, HOUR, MINUTE, SECOND, shape_of
+from tests.support.stores import Feeder, open_shard, stamps_of_row, tiles_of_row
+
+SHAPE = shape_of(["count", "sum", "last"], [Sliding(HOUR, MINUTE)])
+NOON = 12 * HOUR
+GONE = NOON + 2 * DAY
+"""A horizon from which retention no longer reaches noon."""
+
+
+class Place:
+    """A shard, its online rows, and the mirror between them."""
+
+    def __init__(self, root: Path, map_bytes: int = 1 << 24) -> None:
+        self.root = root
+        self.map_bytes = map_bytes
+        self.feeder = Feeder(open_shard(root / "state"), SHAPE)
+        self.shapes = {1: SHAPE}
+        self.open()
+
+    def open(self, incarnation: int = 1) -> None:
+        self.writer = LmdbWriter(self.root / "online", 0, incarnation, self.map_bytes)
+        self.mirror = Mirror(self.feeder.shard, self.writer, self.shapes)
+        self.mirror.rebuild_missing()
+        self.mirror.catch_up()
+        self.writer.publish()
+
+    def take(self) -> None:
+        self.mirror.take(self.feeder.taken())
+
+    def tiles(self, key: bytes) -> list[tuple[int, int, int]]:
+        _, (row,) = self.writer.read(1, [key])
+        return tiles_of_row(SHAPE, row)
+
+    def stamps(self, key: bytes) -> dict[str, int]:
+        _, (row,) = self.writer.read(1, [key])
+        return dict(stamps_of_row(SHAPE, row))
+
+    def is_absent(self, key: bytes) -> bool:
+        return self.writer.read(1, [key])[1] == [(None, None)]
+
+    def close(self) -> None:
+        self.writer.abandon()
+        self.feeder.shard.abandon()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.close()
+
+
+def check(place: Place, keys: list[bytes]) -> None:
+    for key in keys:
+        assert place.tiles(key) == place.feeder.tiles(key), key
+        assert place.is_absent(key) == (place.feeder.tiles(key) == [])
+
+
+def test_take_adds_a_commit_to_the_row_that_is_there(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.take()
+    place.feeder.commit([(b"a", NOON, 2.0), (b"b", NOON, 3.0)])
+    place.take()
+    assert place.tiles(b"a") == [(NOON, 1, 2)]
+    assert place.stamps(b"a")["commit"] == 2
+    check(place, [b"a", b"b"])
+
+
+def test_take_adds_nothing_when_the_same_commits_come_again(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    offers = place.feeder.taken()
+    place.mirror.take(offers)
+    place.mirror.take(offers)
+    check(place, [b"a"])
+
+
+def test_take_adds_nothing_to_a_row_that_is_further_than_the_mark(place):
+    """A crash between rows and mark cannot happen, but a rebuild reads rows past the mark."""
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    offers = place.feeder.taken()
+    place.mirror.catch_up()
+    reread = Mirror(place.feeder.shard, place.writer, place.shapes)
+    reread._mark = Mark(1, 0, (1,))
+    reread.take(offers)
+    check(place, [b"a"])
+
+
+def test_take_reads_the_outbox_when_an_offer_was_lost(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.feeder.commit([(b"b", NOON, 1.0)])
+    _, second = place.feeder.taken()
+    place.mirror.take([second])
+    check(place, [b"a", b"b"])
+    assert place.feeder.shard.outbox(0) == []
+
+
+def test_take_follows_a_fold_between_commits(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.feeder.fold([b"a"], NOON + MINUTE)
+    place.feeder.commit([(b"a", NOON + MINUTE, 1.0)])
+    place.take()
+    assert place.tiles(b"a") == [(NOON, 2, 1), (NOON + MINUTE, 1, 1)]
+    assert place.stamps(b"a") == {
+        "incarnation": 1,
+        "commit": 3,
+        "folded_through": 2,
+        "horizon_us": NOON + MINUTE,
+        "newest_us": NOON + MINUTE,
+    }
+    check(place, [b"a"])
+
+
+def test_mirror_that_fell_behind_a_fold_writes_the_key_anew(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.take()
+    place.feeder.commit([(b"a", NOON + 1, 1.0)])
+    place.feeder.fold([b"a"], NOON + HOUR)
+    place.feeder.commit([(b"a", NOON + 2, 1.0)])
+    place.feeder.taken()
+    place.mirror.catch_up()
+    assert place.stamps(b"a")["folded_through"] == 3
+    check(place, [b"a"])
+
+
+def test_take_deletes_a_key_that_a_fold_swept(place):
+    place.feeder.commit([(b"a", NOON, 1.0), (b"b", GONE, 1.0)])
+    place.take()
+    place.feeder.fold([b"a", b"b"], GONE)
+    place.take()
+    assert place.is_absent(b"a")
+    check(place, [b"a", b"b"])
+
+
+def test_take_brings_a_swept_key_back_with_its_next_event(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.feeder.fold([b"a"], GONE)
+    place.feeder.commit([(b"a", GONE, 1.0)])
+    place.take()
+    assert place.tiles(b"a") == [(GONE, 1, 1)]
+    place.feeder.fold([b"a"], GONE + 2 * DAY)
+    place.take()
+    check(place, [b"a"])
+
+
+def test_take_leaves_no_row_where_a_key_came_and_went_at_once(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.feeder.fold([b"a"], GONE)
+    place.take()
+    assert place.is_absent(b"a")
+
+
+def test_take_moves_the_positions_though_no_event_was_the_shards_own(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.take()
+    place.feeder.offers.append(Committed(place.feeder.shard.commit({}, {}), {}, {0: 7}))
+    place.take()
+    assert place.mirror.mark.positions == {0: 7}
+    assert place.mirror.mark.commit == 2
+
+
+def test_catch_up_after_a_restart_tells_how_far_the_state_has_come(place):
+    """Whoever waits for a receipt must not wait for the next event of the stream."""
+    place.feeder.commit([(b"a", NOON, 1.0), (b"a", NOON, 2.0)])
+    place.writer.abandon()
+    place.open()
+    assert place.writer.mark() == Mark(1, 1, (1,), {0: 2})
+
+
+def test_rebuild_writes_every_key_under_a_new_incarnation(place):
+    place.feeder.commit([(b"a", NOON, 1.0), (b"b", NOON, 1.0)])
+    place.feeder.fold([b"b"], NOON + HOUR)
+    place.take()
+    place.writer.abandon()
+    place.feeder.shard.renew(incarnation=2, boot_id="boot")
+    place.open(incarnation=2)
+    assert place.mirror.mark.incarnation == 2
+    assert place.stamps(b"a")["incarnation"] == 2
+    check(place, [b"a", b"b"])
+
+
+def test_mark_names_no_build_before_its_rows_are_whole(place):
+    place.feeder.commit([(b"a", NOON, 1.0)])
+    place.shapes[2] = SHAPE
+    assert place.writer.mark().builds == (1,)
+    place.mirror.rebuild_missing()
+    assert place.writer.mark().builds == (1, 2)
+    del place.shapes[1]
+    place.mirror.rebuild_missing()
+    place.mirror.catch_up()
+    assert place.writer.mark().builds == (2,)
+
+
+def test_absent_row_under_a_mark_of_another_incarnation_names_no_build(tmp_path):
+    place = Place(tmp_path)
+    place.writer.abandon()
+    place.feeder.shard.renew(incarnation=2, boot_id="boot")
+    writer = LmdbWriter(tmp_path / "online", 0, 2, 1 << 24)
+    assert writer.mark() is None
+    assert Mirror(place.feeder.shard, writer, {1: SHAPE}).mark == Mark(2, 0, ())
+    writer.abandon()
+    place.feeder.shard.abandon()
+
+
+names = st.sampled_from([b"a", b"b", b"c"])
+times = st.integers(0, 3 * DAY) | st.integers(0, 300).map(lambda n: NOON + n * SECOND)
+commits = st.tuples(st.just("commit"), st.lists(st.tuples(names, times, st.just(1.0)), max_size=5))
+folds = st.tuples(st.just("fold"), st.tuples(st.lists(names, min_size=1, unique=True), times))
+steps = st.one_of(
+    commits,
+    commits,
+    folds,
+    st.sampled_from(["take", "take", "repeat", "lose", "crash", "rebuild"]).map(lambda n: (n, ())),
+)
+
+
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(steps=st.lists(steps, max_size=25))
+def test_law_online_rows_follow_the_state_whatever_happens_on_the_way(tmp_path_factory, steps):
+    place = Place(tmp_path_factory.mktemp("shard"))
+    last, incarnation = [], 1
+    for name, argument in steps:
+        if name == "commit":
+            place.feeder.commit(argument)
+        elif name == "fold":
+            place.feeder.fold(*argument)
+        elif name == "take":
+            last = place.feeder.taken()
+            place.mirror.take(last)
+            if last:  # a loss shows in the gap before the next offer, not before there is one
+                check(place, [b"a", b"b", b"c"])
+        elif name == "repeat":
+            place.mirror.take(last)
+        elif name == "lose":
+            place.feeder.taken()
+        elif name == "crash":
+            place.feeder.taken()
+            place.close()
+            place.feeder.shard = open_shard(place.root / "state", incarnation)
+            place.open(incarnation)
+            check(place, [b"a", b"b", b"c"])
+        else:
+            place.feeder.taken()
+            place.writer.abandon()
+            incarnation += 1
+            place.feeder.shard.renew(incarnation=incarnation, boot_id="boot")
+            place.open(incarnation)
+            check(place, [b"a", b"b", b"c"])
+    place.mirror.catch_up()
+    check(place, [b"a", b"b", b"c"])
+    assert place.feeder.shard.outbox(0) == []
+    place.close()

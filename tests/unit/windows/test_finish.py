@@ -1,0 +1,185 @@
+"""From tiles to values: statuses, empties, defaults, and tiles that the instant cuts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tegula.schemas.outcomes import Status
+from tegula.windows.finish import FeatureColumn, finish, to_python
+from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.ladder import EVER_START_US
+from tegula.windows.shape import Shape
+from tegula.windows.tiles import NEVER_US, KeyedTiles
+from tests.support.shapes import DAY, HOUR, MINUTE, SECOND, lift_events, shape_of
+
+NOON = 12 * HOUR
+HOURLY = Sliding(HOUR, MINUTE)
+COUNT = shape_of(["count"], [HOURLY])
+RETENTION = COUNT.retention_us or 0
+EARLIER = NOON - HOUR - MINUTE
+"""Within retention, and before the window."""
+
+
+def keyed(shape: Shape, *times_us: int) -> KeyedTiles:
+    """One key with an event of value 2.0 at each instant."""
+    return lift_events(shape, [b"k"], [(0, at_us, 2.0) for at_us in times_us])
+
+
+def answer(
+    shape: Shape, at_us: int, *times_us: int, horizon_us: int = NEVER_US
+) -> list[tuple[object, Status]]:
+    columns = finish(shape, keyed(shape, *times_us), at_us, np.array([horizon_us]))
+    return [(column.values[0], Status(int(column.statuses[0]))) for column in columns]
+
+
+def test_finish_counts_what_lies_in_the_window_and_no_more():
+    times_us = NOON - HOUR - 1, NOON - HOUR, NOON - 1
+    assert answer(COUNT, NOON, *times_us) == [(2, Status.PRESENT)]
+
+
+def test_finish_says_empty_where_the_key_is_known_and_the_window_is_not():
+    assert answer(COUNT, NOON, EARLIER) == [(0, Status.EMPTY)]
+
+
+def test_finish_says_not_found_exactly_past_retention():
+    assert answer(COUNT, NOON + RETENTION, NOON) == [(0, Status.EMPTY)]
+    assert answer(COUNT, NOON + RETENTION + 1, NOON) == [(0, Status.NOT_FOUND)]
+
+
+def test_finish_says_not_found_before_the_first_event():
+    assert answer(COUNT, NOON, NOON) == [(0, Status.NOT_FOUND)]
+    assert answer(COUNT, NOON, NOON + HOUR) == [(0, Status.NOT_FOUND)]
+    assert answer(COUNT, NOON) == [(0, Status.NOT_FOUND)]
+
+
+def test_finish_finds_a_key_for_ever_where_a_window_reads_everything():
+    shape = shape_of(["count"], [HOURLY, Lifetime()])
+    assert answer(shape, NOON + 900 * DAY, NOON) == [(0, Status.EMPTY), (1, Status.PRESENT)]
+
+
+def test_finish_gives_zero_for_counts_and_sums_of_nothing_and_null_for_all_others():
+    shape = shape_of(["count", "sum", "approx_distinct", "mean", "min", "last"], [HOURLY])
+    got = answer(shape, NOON, EARLIER)
+    assert got == [(v, Status.EMPTY) for v in (0, 0.0, 0, None, None, None)]
+    absent = answer(shape, NOON)
+    assert absent == [(v, Status.NOT_FOUND) for v in (0, 0.0, 0, None, None, None)]
+
+
+def test_finish_says_empty_where_there_are_rows_but_no_value():
+    shape = shape_of(["variance"], [HOURLY])
+    assert answer(shape, NOON, NOON - 1) == [(None, Status.EMPTY)]
+    assert answer(shape, NOON, NOON - 1, NOON - 2) == [(0.0, Status.PRESENT)]
+
+
+def test_finish_serves_the_default_instead_of_null_and_says_so():
+    shape = shape_of(["mean", "sum"], [HOURLY])
+    features = tuple(replace(feature, default=-1.0) for feature in shape.features)
+    columns = finish(shape, keyed(shape, EARLIER), NOON, np.array([NEVER_US]), features)
+    assert [column.values for column in columns] == [[-1.0], [0.0]]
+    assert [column.statuses.tolist() for column in columns] == [[Status.EMPTY]] * 2
+
+
+def test_finish_decides_emptiness_by_counts_and_not_by_a_residue():
+    shape = shape_of(["sum"], [HOURLY])
+    events = [(0, NOON - 5, 1e300), (0, NOON - 4, -1e300)]
+    (column,) = finish(shape, lift_events(shape, [b"k"], events), NOON, np.array([NEVER_US]))
+    assert (column.values, column.statuses.tolist()) == ([0.0], [Status.PRESENT])
+
+
+def test_finish_says_overflow_where_an_aggregate_passed_its_bound():
+    shape = shape_of(["sum"], [HOURLY], "int")
+    state = lift_events(shape, [b"k"], [(0, NOON - 5, 2**62), (0, NOON - 4, 2**62)])
+    (column,) = finish(shape, state, NOON, np.array([NEVER_US]))
+    assert (column.values, column.statuses.tolist()) == ([None], [Status.OVERFLOW])
+
+
+def test_tile_that_the_instant_cuts_counts_whole_if_the_newest_event_is_before_it():
+    assert answer(COUNT, NOON + 500_000, NOON, NOON + 499_999) == [(2, Status.PRESENT)]
+
+
+@pytest.mark.parametrize("later_us", [NOON + 500_000, NOON + 500_001, NOON + HOUR])
+def test_tile_that_the_instant_cuts_is_coarse_if_the_newest_event_is_at_or_after_it(later_us):
+    ((_, status),) = answer(COUNT, NOON + 500_000, NOON, later_us)
+    assert status is Status.COARSE
+
+
+def test_no_tile_is_cut_where_the_instant_is_a_whole_second():
+    assert answer(COUNT, NOON + SECOND, NOON, NOON + SECOND) == [(1, Status.PRESENT)]
+
+
+def test_no_tile_is_cut_where_events_are_kept_as_instants():
+    shape = shape_of(["count"], [Sliding(HOUR, 1)])
+    assert answer(shape, NOON + 7, NOON, NOON + 6, NOON + 7) == [(2, Status.PRESENT)]
+
+
+def test_complete_tumbling_window_is_never_cut_by_the_instant():
+    shape = shape_of(["count"], [Tumbling(HOUR)])
+    times_us = NOON - HOUR - 1, NOON - HOUR, NOON - 1, NOON, NOON + 800_000
+    assert answer(shape, NOON + 700_000, *times_us) == [(2, Status.PRESENT)]
+
+
+def bounds(column: FeatureColumn) -> tuple[int, int]:
+    return int(column.start_us[0]), int(column.end_us[0])
+
+
+def test_bounds_tell_what_was_truly_counted():
+    at_us = NOON + 500_000
+    whole, cut = (
+        finish(COUNT, keyed(COUNT, *times_us), at_us, np.array([NEVER_US]))[0]
+        for times_us in ([NOON], [NOON, NOON + HOUR])
+    )
+    assert bounds(whole) == (NOON - HOUR, at_us)
+    assert bounds(cut) == (NOON - HOUR, NOON + SECOND)
+    everything = shape_of(["count"], [Lifetime()])
+    (ever,) = finish(everything, keyed(everything, NOON), at_us, np.array([NEVER_US]))
+    assert bounds(ever) == (EVER_START_US, at_us)
+
+
+def test_instant_before_the_horizon_is_coarse_where_what_it_reads_may_be_gone():
+    assert COUNT.reach_us == HOUR + MINUTE - 1
+    before = NOON - MINUTE
+    assert answer(COUNT, before, before - 1, horizon_us=NOON + HOUR) == [(1, Status.COARSE)]
+    assert answer(COUNT, before, before - 1, horizon_us=NOON - MINUTE) == [(1, Status.PRESENT)]
+    absent = answer(COUNT, before, NOON, horizon_us=NOON + HOUR)
+    assert absent == [(0, Status.COARSE)]
+
+
+def test_finish_answers_each_key_at_its_own_instant():
+    events = [(0, NOON, 1.0), (2, NOON + HOUR, 1.0)]
+    state = lift_events(COUNT, [b"a", b"b", b"c"], events)
+    at_us = np.array([NOON + 1, NOON, NOON + 2 * HOUR])
+    (column,) = finish(COUNT, state, at_us, np.full(3, NEVER_US))
+    assert column.values == [1, 0, 1]
+    assert column.statuses.tolist() == [Status.PRESENT, Status.NOT_FOUND, Status.PRESENT]
+    assert column.end_us.tolist() == at_us.tolist()
+
+
+def test_finish_of_the_same_key_at_many_instants_is_many_answers():
+    state = keyed(COUNT, NOON, NOON + HOUR).take(np.zeros(3, np.int64))
+    at_us = np.array([NOON, NOON + SECOND, NOON + HOUR + SECOND])
+    (column,) = finish(COUNT, state, at_us, np.full(3, NEVER_US))
+    assert column.values == [0, 1, 2]
+
+
+def test_finish_of_no_key_is_no_answer():
+    state = lift_events(COUNT, [], [])
+    (column,) = finish(COUNT, state, NOON, np.empty(0, np.int64))
+    assert (column.values, column.statuses.tolist()) == ([], [])
+
+
+def test_finish_answers_only_the_features_that_are_asked_for():
+    shape = shape_of(["count", "sum"], [HOURLY, Lifetime()])
+    chosen = [shape.features[3], shape.features[0]]
+    columns = finish(shape, keyed(shape, NOON), NOON + 1, np.array([NEVER_US]), chosen)
+    assert [column.values for column in columns] == [[2.0], [1]]
+
+
+def test_to_python_gives_plain_values_of_the_output_type():
+    assert to_python(pa.array([b"\xc3\xa9", b""], pa.large_binary()), "string") == ["é", ""]
+    assert to_python(np.array([0, 1]), "bool") == [False, True]
+    assert [type(v) for v in to_python(np.array([1, 2]), "int")] == [int, int]
+    assert [type(v) for v in to_python(np.array([1.0]), "float")] == [float]

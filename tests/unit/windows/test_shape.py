@@ -1,0 +1,71 @@
+"""Shapes: what a build keeps, and for how long, as its windows need it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.ladder import DAY, FIVE_MINUTES, HOUR, INSTANT, MINUTE, SECOND
+from tests.support.shapes import DAY as DAY_US
+from tests.support.shapes import HOUR as HOUR_US
+from tests.support.shapes import MINUTE as MINUTE_US
+from tests.support.shapes import SECOND as SECOND_US
+from tests.support.shapes import shape_of
+
+HOURLY = Sliding(HOUR_US, MINUTE_US)
+DAILY = Sliding(DAY_US, HOUR_US)
+
+
+def test_shape_lays_the_fields_of_all_slots_one_after_the_other():
+    shape = shape_of(["count", "mean", "last"], [HOURLY])
+    names = [(slot.monoid.name, len(slot.monoid.fields)) for slot in shape.slots]
+    spans = [(span.start, span.stop) for span in shape.field_ranges]
+    assert [stop - start for start, stop in spans] == [count for _, count in names]
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(shape.fields)
+
+
+def test_shape_names_each_window_once_in_order_of_first_use():
+    assert shape_of(["count", "sum"], [DAILY, HOURLY]).windows == (DAILY, HOURLY)
+
+
+@pytest.mark.parametrize(
+    ("windows", "finest"),
+    [
+        ([HOURLY], SECOND),
+        ([HOURLY, Sliding(HOUR_US, 1)], INSTANT),
+        ([Sliding(HOUR_US, 500_000)], INSTANT),
+        ([Lifetime()], SECOND),
+        ([Tumbling(DAY_US)], SECOND),
+    ],
+)
+def test_finest_is_a_second_but_where_an_edge_needs_instants(windows, finest):
+    shape = shape_of(["count"], windows)
+    assert shape.finest == finest
+    assert shape.keeps_instants == (finest == INSTANT)
+    assert shape.finest_us == (1 if finest == INSTANT else SECOND_US)
+
+
+def test_retention_is_the_greatest_reach_and_depth_and_disorder():
+    shape = shape_of(["count"], [HOURLY, Tumbling(DAY_US)], depth_us=7, disorder_us=5)
+    assert shape.reach_us == 2 * DAY_US
+    assert shape.retention_us == 2 * DAY_US + 7 + 5
+    assert not shape.unbounded
+
+
+def test_retention_is_for_ever_where_one_window_reads_everything():
+    shape = shape_of(["count"], [HOURLY, Lifetime()])
+    assert shape.unbounded
+    assert shape.retention_us is None
+    assert shape.reach_us == HOUR_US + MINUTE_US - 1
+
+
+def test_coarsening_waits_with_each_rung_for_the_windows_that_are_finer():
+    shape = shape_of(["count"], [HOURLY, DAILY, Sliding(600 * SECOND_US, SECOND_US), Lifetime()])
+    reach = {MINUTE: 601 * SECOND_US - 1, HOUR: HOUR_US + MINUTE_US - 1, DAY: 25 * HOUR_US - 1}
+    assert shape.coarsening == tuple(sorted(reach.items(), reverse=True))
+
+
+def test_coarsening_knows_no_rung_that_is_not_the_grain_of_a_window():
+    assert shape_of(["count"], [Tumbling(90 * MINUTE_US)]).coarsening == ((FIVE_MINUTES, 0),)
+    assert shape_of(["count"], [Sliding(MINUTE_US, SECOND_US)]).coarsening == ()

@@ -1,0 +1,1 @@
+"""Windows, ladders, tiles and aggregates: pure functions, the same for every reader."""

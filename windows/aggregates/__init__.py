@@ -1,0 +1,59 @@
+"""Every aggregate, by the name that users give it, and every monoid, by the name of its format.
+
+Adding one here is all it takes: the law tests, the documentation and the plan find it in these
+two tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ...schemas.errors import UnsupportedInput
+from ..algebra import Aggregate, Monoid
+from .counts import COUNT
+from .distinct import APPROX_DISTINCT
+from .extrema import MAX, MIN
+from .moments import MEAN, STDDEV, VARIANCE
+from .ordered import FIRST, LAST
+from .sums import SUM
+from .support import KINDS
+
+AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
+    {
+        aggregate.name: aggregate
+        for aggregate in (
+            COUNT,
+            SUM,
+            MEAN,
+            MIN,
+            MAX,
+            VARIANCE,
+            STDDEV,
+            FIRST,
+            LAST,
+            APPROX_DISTINCT,
+        )
+    }
+)
+
+
+def _reachable() -> dict[str, Monoid]:
+    # What some aggregate needs for some kind of input; a name stands for one format only.
+    monoids: dict[str, Monoid] = {}
+    for aggregate in AGGREGATES.values():
+        for kind in (None, *KINDS):
+            try:
+                needs = aggregate.needs(kind, {})
+            except UnsupportedInput:
+                continue
+            for need in needs:
+                known = monoids.setdefault(need.monoid.name, need.monoid)
+                assert known == need.monoid, f"two monoids are called {known.name}"
+    return monoids
+
+
+MONOIDS: Mapping[str, Monoid] = MappingProxyType(_reachable())
+"""Every monoid that an aggregate needs, by its name."""
+
+__all__ = ["AGGREGATES", "MONOIDS"]

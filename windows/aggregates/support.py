@@ -1,0 +1,91 @@
+"""What the aggregates share: refusing inputs, filling nulls, and columns of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from ...schemas.errors import UnsupportedInput
+from ..algebra import Column, Lists, States, Values
+
+NUMBERS = ("float", "int", "bool")
+"""The kinds that can be added up."""
+
+KINDS = ("float", "int", "bool", "time", "string")
+"""Every kind of column."""
+
+T = TypeVar("T")
+
+
+def family_of(aggregate: str, kind: str | None, families: Mapping[str, T]) -> T:
+    """The entry of `families` for an input of `kind`.
+
+    Raises `UnsupportedInput`, naming the kinds that the aggregate takes.
+    """
+    if kind is not None and kind in families:
+        return families[kind]
+    expected = ", ".join(families)
+    if kind is None:
+        raise UnsupportedInput(
+            f"`{aggregate}` needs a column", expected=f"a column of kind {expected}"
+        )
+    raise UnsupportedInput(
+        f"`{aggregate}` has no meaning for this column", got=f"kind {kind}", expected=expected
+    )
+
+
+def column_of(column: Column | None) -> Column:
+    """The column that the plan promised to a monoid that reads values."""
+    assert column is not None, "a monoid that reads values was given no column"
+    return column
+
+
+def filled(column: Column | None, neutral: float) -> np.ndarray[Any, Any]:
+    """The numbers of a column with `neutral` wherever there is none, shape (n,)."""
+    column = column_of(column)
+    assert isinstance(column.values, np.ndarray)
+    if column.valid is None:
+        return column.values
+    return np.where(column.valid, column.values, column.values.dtype.type(neutral))
+
+
+def binary(values: Values) -> pa.LargeBinaryArray:
+    """The same column, known to be bytes."""
+    assert isinstance(values, pa.LargeBinaryArray)
+    return values
+
+
+def empty_bytes(count: int) -> pa.LargeBinaryArray:
+    """`count` empty byte strings."""
+    return binary_of(np.zeros(count + 1, np.int64), b"")
+
+
+def binary_of(offsets: np.ndarray[Any, Any], data: Any) -> pa.LargeBinaryArray:
+    """Byte strings over shared buffers: value i is `data[offsets[i]:offsets[i + 1]]`.
+
+    `offsets` is int64, shape (k + 1,); `data` is anything with a buffer.
+    """
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def buffers_of(values: pa.LargeBinaryArray) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The offsets, int64 of shape (k + 1,), and the bytes, uint8, behind byte strings."""
+    _, offsets, data = values.buffers()
+    starts = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    return starts, np.frombuffer(data if data is not None else b"", np.uint8)
+
+
+def scalars(states: States | Lists) -> Sequence[list[Any]]:
+    """Each field of some states as a list of Python scalars; lists are left as they are."""
+    return [
+        field
+        if isinstance(field, list)
+        else field.to_pylist()
+        if isinstance(field, pa.Array)
+        else field.tolist()
+        for field in states
+    ]

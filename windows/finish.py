@@ -1,0 +1,171 @@
+"""From tiles to values: every feature of many keys at an instant.
+
+A window counts the tiles that start in `[older edge, newer edge)`. That is exact as long as no tile
+is cut by an edge; where one is, the answer says so (`COARSE`) and tells the true bounds. Statuses
+and empties are decided from counts and event times alone, never from a residue of the state:
+
+* `NOT_FOUND`: the key has no event within retention before the instant;
+* `EMPTY`: nothing in this window (no row, or no value where the aggregate has none for nulls);
+* `OVERFLOW`: the aggregate's bound was passed; `COARSE`: see above; else `PRESENT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..schemas.outcomes import Status
+from .algebra import NULL, OVERFLOW, Runs, States, Values
+from .geometry import Window
+from .ladder import EVER, EVER_START_US
+from .shape import Shape, WindowedFeature
+from .tiles import KeyedTiles, Tiles, reduce_tiles, take_column
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureColumn:
+    """One feature of k keys: values (None = null), statuses, and the bounds truly counted.
+
+    `statuses` uint8 (k,) of `Status`; `start_us`, `end_us` int64 (k,).
+    """
+
+    values: list[Any]
+    statuses: np.ndarray
+    start_us: np.ndarray
+    end_us: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowStates:
+    """What one window holds of each of k keys."""
+
+    states: tuple[States, ...]
+    rows: np.ndarray
+    coarse: np.ndarray
+    start_us: np.ndarray
+    end_us: np.ndarray
+
+
+def finish(
+    shape: Shape,
+    keyed: KeyedTiles,
+    at_us: int | np.ndarray,
+    horizon_us: np.ndarray,
+    features: Sequence[WindowedFeature] | None = None,
+) -> list[FeatureColumn]:
+    """The features (default: all) of every key of `keyed` at `at_us`.
+
+    `at_us` is one instant or int64 (k,); `horizon_us` int64 (k,) the keys' horizons (`NEVER_US`
+    where never folded). Tiles need not be in order of time within their key. O(tiles × windows).
+    """
+    features = shape.features if features is None else features
+    at_us = np.broadcast_to(np.asarray(at_us, dtype=np.int64), len(keyed))
+    found = _found(shape, keyed, at_us)
+    windows = {
+        window: _collect(shape, keyed, window, at_us, horizon_us)
+        for window in dict.fromkeys(feature.window for feature in features)
+    }
+    return [_column(feature, windows[feature.window], found) for feature in features]
+
+
+def _found(shape: Shape, keyed: KeyedTiles, at_us: np.ndarray) -> np.ndarray:
+    """Whether each key has an event within retention before its instant."""
+    oldest_us = np.full(len(keyed), EVER_START_US)
+    if shape.retention_us is not None:
+        oldest_us = at_us - shape.retention_us
+    key, tiles = keyed.key_of_tile, keyed.tiles
+    hit = np.zeros(len(keyed), dtype=bool)
+    reached = (tiles.end_us > oldest_us[key]) | (tiles.rung == EVER)
+    hit[key[(tiles.start_us < at_us[key]) & reached]] = True
+    past = keyed.newest_us < at_us
+    return np.where(past, keyed.newest_us >= oldest_us, hit) & (np.diff(keyed.bounds) > 0)
+
+
+def _collect(
+    shape: Shape, keyed: KeyedTiles, window: Window, at_us: np.ndarray, horizon_us: np.ndarray
+) -> _WindowStates:
+    start_us, end_us = window.bounds(at_us)
+    tiles, key, tile_end_us = keyed.tiles, keyed.key_of_tile, keyed.tiles.end_us
+    older, newer = start_us[key], end_us[key]
+    chosen = np.flatnonzero((tiles.start_us >= older) & (tiles.start_us < newer))
+    cuts_older = (tiles.start_us < older) & (tile_end_us > older) & (tiles.rung != EVER)
+    cuts_newer = (tiles.start_us < newer) & (tile_end_us > newer) & (tiles.rung != EVER)
+    # A tile that the newer edge cuts is still exact if nothing of the key lies past the edge.
+    cuts_newer &= keyed.newest_us[key] >= newer
+    coarse = np.zeros(len(keyed), dtype=bool)
+    coarse[key[cuts_older | cuts_newer]] = True
+    before = at_us < horizon_us
+    if before.any():
+        # Behind the horizon tiles may be gone, or merged into the ever tile.
+        coarse |= before & (start_us < horizon_us - shape.reach_us)
+    start_us, end_us = start_us.copy(), np.array(end_us)
+    np.maximum.at(start_us, key[cuts_older], tile_end_us[cuts_older])
+    np.maximum.at(end_us, key[cuts_newer], tile_end_us[cuts_newer])
+    states, rows = _per_key(shape, tiles.take(chosen), key[chosen], len(keyed))
+    return _WindowStates(states, rows, coarse, start_us, end_us)
+
+
+def _per_key(
+    shape: Shape, tiles: Tiles, key: np.ndarray, key_count: int
+) -> tuple[tuple[States, ...], np.ndarray]:
+    """Each slot's state of each of `key_count` keys, and the keys' counts of rows."""
+    rows = np.zeros(key_count, dtype=np.int64)
+    zeros = [slot.monoid.zero(key_count) for slot in shape.slots]
+    if not len(tiles):
+        return tuple(zeros), rows
+    first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+    merged = reduce_tiles(shape, tiles, Runs(first, len(tiles)))
+    rows[key[first]] = merged.rows
+    # Keys without tiles take a zero, which stands behind the merged ones.
+    place = np.full(key_count, len(first))
+    place[key[first]] = np.arange(len(first))
+    states = []
+    for slot, span in zip(shape.slots, shape.field_ranges, strict=True):
+        nothing = slot.monoid.zero(1)
+        states.append(
+            tuple(
+                take_column(_append(column, zero), place)
+                for column, zero in zip(merged.columns[span], nothing, strict=True)
+            )
+        )
+    return tuple(states), rows
+
+
+def _append(column: Values, tail: Values) -> Values:
+    if isinstance(column, np.ndarray):
+        return np.concatenate((column, tail))
+    return pa.concat_arrays([column, tail])
+
+
+def _column(feature: WindowedFeature, window: _WindowStates, found: np.ndarray) -> FeatureColumn:
+    values, kinds = feature.aggregate.finish(
+        tuple(window.states[slot] for slot in feature.slots), feature.params
+    )
+    statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
+    statuses[window.coarse] = Status.COARSE
+    statuses[kinds == OVERFLOW] = Status.OVERFLOW
+    statuses[(window.rows == 0) | (kinds == NULL)] = Status.EMPTY
+    statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
+    # Behind the horizon what is gone cannot be told from what never was.
+    statuses[~found & ~window.coarse] = Status.NOT_FOUND
+    plain = to_python(values, feature.output.kind)
+    for index in np.flatnonzero(kinds != 1):
+        plain[index] = feature.default if kinds[index] == NULL else None
+    return FeatureColumn(plain, statuses, window.start_us, window.end_us)
+
+
+def to_python(values: Values, kind: str) -> list[Any]:
+    """Finished values as plain Python: str, bool, int or float (times as µs).
+
+    >>> to_python(np.array([1, 0]), "bool")
+    [True, False]
+    """
+    if not isinstance(values, np.ndarray):
+        return [value.decode() for value in values.to_pylist()]
+    if kind == "bool":
+        return [bool(value) for value in values.tolist()]
+    return list(values.tolist())

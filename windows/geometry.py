@@ -1,0 +1,104 @@
+"""Which event times a window counts at an instant.
+
+Every window is pure integer geometry: `bounds(at)` gives the half-open interval `[start, end)` of
+event times that count at the instant `at`. All of it works on one instant (an `int`) and on many
+(an int64 array) alike. Instants are µs since the epoch, UTC; floor goes toward minus infinity.
+
+Beside its bounds a window tells the two facts that the keeping of tiles rests on:
+
+* its *grain*, the coarsest rung that its edges can never cut (other than at the instant itself);
+* its *reach*, how far before the instant it may read, at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from .ladder import DAY, EVER_START_US, INSTANT, rung_dividing
+
+Instants = TypeVar("Instants", int, np.ndarray)
+
+
+class Window(Protocol):
+    """The geometry of one kind of window."""
+
+    @property
+    def grain(self) -> int:
+        """Number of the coarsest rung whose tiles this window's own edges never cut."""
+        ...
+
+    @property
+    def reach_us(self) -> int | None:
+        """Distance from the instant back to the oldest event counted; None if unbounded."""
+        ...
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        """`(start_us, end_us)` of the event times that count at `at_us`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """`[floor(t - length, resolution), t)`: the last `length_us`, its older edge on a grid.
+
+    >>> Sliding(length_us=3_600, resolution_us=60).bounds(7_230)
+    (3600, 7230)
+    """
+
+    length_us: int
+    resolution_us: int
+
+    @property
+    def grain(self) -> int:
+        return INSTANT if self.resolution_us == 1 else rung_dividing(self.resolution_us)
+
+    @property
+    def reach_us(self) -> int | None:
+        return self.length_us + self.resolution_us - 1
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        older = at_us - self.length_us
+        return older - older % self.resolution_us, at_us
+
+
+@dataclass(frozen=True, slots=True)
+class Tumbling:
+    """The last complete aligned window `[e - size, e)`, or the one that is running at the instant.
+
+    >>> Tumbling(size_us=100, current=False).bounds(250), Tumbling(100, current=True).bounds(250)
+    ((100, 200), (200, 250))
+    """
+
+    size_us: int
+    current: bool = False
+
+    @property
+    def grain(self) -> int:
+        return rung_dividing(self.size_us)
+
+    @property
+    def reach_us(self) -> int | None:
+        return self.size_us if self.current else 2 * self.size_us
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        edge = at_us - at_us % self.size_us
+        return (edge, at_us) if self.current else (edge - self.size_us, edge)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Everything before the instant."""
+
+    @property
+    def grain(self) -> int:
+        return DAY
+
+    @property
+    def reach_us(self) -> int | None:
+        return None
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        return at_us * 0 + EVER_START_US, at_us
