@@ -54,7 +54,7 @@ from tegula.serving.server import serve
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark, RowWrites
-from tegula.state.packing import BODY, HEAD, Stamps, pack
+from tegula.state.packing import ONLINE_BODY, ONLINE_HEAD, Stamps, pack
 from tegula.state.registry import Registry
 from tegula.windows.algebra import Column, Order, Runs
 from tegula.windows.coarsen import coarsen
@@ -161,7 +161,10 @@ def _rows(
     tiles, keep = coarsen(build.shape, tiles, np.full(len(tiles), horizon_us))
     owner, tiles = group(build.shape, owner[keep], tiles.take(np.flatnonzero(keep)))
     blocks = []
-    for kind, chosen in ((HEAD, tiles.start_us >= horizon_us), (BODY, tiles.start_us < horizon_us)):
+    for kind, chosen in (
+        (ONLINE_HEAD, tiles.start_us >= horizon_us),
+        (ONLINE_BODY, tiles.start_us < horizon_us),
+    ):
         part = np.flatnonzero(chosen)
         bounds = np.searchsorted(owner[part], np.arange(len(keys) + 1))
         encoded = pa.array(keys, pa.large_binary())

@@ -24,7 +24,8 @@ from ..state.registry import BuildRow
 from ..windows.shape import Shape, WindowedFeature
 from .keys import KeyColumns
 from .protocol import FeatureRequest
-from .single import SingleKey, single_key
+from .single import single_key
+from .single_code import AnswerOne, quick
 
 _LISTS_MAX: Final = 1_024
 """Compiled lists of features that are remembered."""
@@ -56,7 +57,7 @@ class Part:
     entity: int
     names: tuple[str, ...]
     features: tuple[WindowedFeature, ...]
-    single: SingleKey
+    single: AnswerOne
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def compile_features(
                 entity=entities.index(view.keys),
                 names=tuple(f"{name}:{one.name}" for one in chosen),
                 features=chosen,
-                single=single_key(shape, chosen),
+                single=quick(single_key(shape, chosen)),
             )
         )
     return FeaturePlan(

@@ -138,9 +138,7 @@ class FeatureReader:
     ) -> None:
         """Answer some keys one by one, from their rows as they lie where that can be."""
         rows = self._rows(part, keys, shards)
-        answers = [
-            _failed(part) if row is None else part.single.answer(*row, at_us) for row in rows
-        ]
+        answers = [_failed(part) if row is None else part.single(*row, at_us) for row in rows]
         declined = [i for i, answer in enumerate(answers) if answer is None]
         if declined:
             columns = _by_columns(part, [rows[i] or NO_ROW for i in declined], at_us)

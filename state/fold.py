@@ -25,7 +25,7 @@ from ..windows.tiles import (
     empty_tiles,
     group,
 )
-from .packing import BODY, HEAD, Stamps, pack, unpack
+from .packing import BODY, HEAD, ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
 from .rows import BODY_SUFFIX, HEAD_SUFFIX, build_prefix, chunk_suffix
 from .shard import Shard, StoredKey
 
@@ -35,7 +35,7 @@ HEAD_TILES_MAX: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a fold left of each key: heads and bodies as stored; None where the key is gone."""
+    """What a fold left of each key: head and body as online rows; None where the key is gone."""
 
     commit: int
     build: int
@@ -105,7 +105,7 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     stamps = Stamps(incarnation, whole, whole, horizons)
     present = np.diff(bounds_of(key, len(keys))) > 0
     blocks: dict[int, list[bytes | None]] = {}
-    for kind, side in ((HEAD, ~before), (BODY, before)):
+    for kinds, side in (((HEAD, ONLINE_HEAD), ~before), ((BODY, ONLINE_BODY), before)):
         chosen = np.flatnonzero(side)
         keyed = KeyedTiles(
             gathered.tiles.keys,
@@ -113,10 +113,11 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
             gathered.tiles.newest_us,
             tiles.take(chosen),
         )
-        packed = pack(shape, keyed, kind, stamps)
-        blocks[kind] = [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
+        for kind in kinds:
+            packed = pack(shape, keyed, kind, stamps)
+            blocks[kind] = [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
     _write(shard, build, keys, stored, blocks[HEAD], blocks[BODY])
-    return Folded(number, build, keys, blocks[HEAD], blocks[BODY])
+    return Folded(number, build, keys, blocks[ONLINE_HEAD], blocks[ONLINE_BODY])
 
 
 def _horizons(shape: Shape, gathered: Gathered, horizon_us: int) -> Int64s:

@@ -30,7 +30,7 @@ from ..windows.tiles import (
 from .fold import Folded, gather
 from .locality import order_of_writing
 from .online.rows import Mark, OnlineWriter, RowWrites
-from .packing import HEAD, Stamps, pack, unpack
+from .packing import ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
 from .shard import Shard, StoredKey
 
 PAGE_KEYS = 4096
@@ -206,16 +206,24 @@ class Mirror:
         folded_through = np.array([_folded_through(shape, rows) for rows in stored], np.uint64)
         incarnation = np.full(len(keys), self._shard.incarnation, dtype=np.uint64)
         stamps = Stamps(incarnation, whole, folded_through, merged.horizon_us)
-        packed = pack(shape, merged.tiles, HEAD, stamps)
-        heads, bodies, deletes = [], [], []
+        packed = pack(shape, merged.tiles, ONLINE_HEAD, stamps)
+        heads, deletes = [], []
         for key, rows, head in zip(keys, stored, packed, strict=True):
             if rows.head is None and not rows.chunks:
                 deletes.append(key)
-                continue
-            heads.append((key, head))
-            if rows.body is not None:
-                bodies.append((key, rows.body))
-        return RowWrites(build, heads, bodies, deletes)
+            else:
+                heads.append((key, head))
+        bodies = {key: rows.body for key, rows in zip(keys, stored, strict=True) if rows.body}
+        return RowWrites(build, heads, _online_bodies(shape, bodies), deletes)
+
+
+def _online_bodies(shape: Shape, bodies: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Bodies of the state as online rows, by key."""
+    blocks = unpack(shape, list(bodies.values()), stamped=True)
+    keys = pa.array(list(bodies), type=pa.large_binary())
+    keyed = KeyedTiles(keys, blocks.bounds, blocks.newest_us, blocks.tiles)
+    packed = pack(shape, keyed, ONLINE_BODY, blocks.stamps)
+    return list(zip(bodies, packed, strict=True))
 
 
 def _folded_through(shape: Shape, rows: StoredKey) -> int:
@@ -293,7 +301,7 @@ def _add_chunks(
         base.horizon_us,
     )
     keyed = KeyedTiles(keys, bounds_of(key, len(keys)), newest_us, tiles)
-    packed: list[bytes | None] = [*pack(shape, keyed, HEAD, stamps)]
+    packed: list[bytes | None] = [*pack(shape, keyed, ONLINE_HEAD, stamps)]
     kept = touched | (base.horizon_us > NEVER_US)
     for gone in np.flatnonzero(~kept).tolist():
         packed[gone] = None

@@ -1,13 +1,17 @@
 """The stored form of tiles: one *block* a value, in the state and in the online store alike.
 
 Little-endian throughout; everything up to the heap is aligned to 8 bytes. A block is a prefix, for
-heads and bodies a *stamp*, then one record a tile, then the heap (`docs/formats/block.md`):
+heads and bodies a *stamp*, then one record a tile, then the heap, and in the online store a
+*summary* (`docs/formats/block.md`):
 
     prefix   0 u16 magic 0x6774   2 u8 version   3 u8 kind   4 u32 tiles   8 u32 heap bytes
             12 u32 layout        16 i64 newest event time (µs)
     stamp   24 u64 incarnation   32 u64 commit  40 u64 folded_through  48 i64 horizon (µs)
     record   0 i64 start (µs)     8 u64 rows << 16 | mode << 8 | rung, then 8 bytes a state field:
             its value, or for a field of bytes u32 offset (in this block's heap) and u32 length
+    summary  of an online head: one record of the small slots' fields, the merge of all tiles;
+            of an online body: i64 start of each tile, then such a record for each: the merge of
+            the tile and all later ones (`windows.suffixes`)
 
 `layout` is a checksum of the state fields' names and types, so that a block can never be read with
 another build's shape: a mismatch is an error, never a wrong number.
@@ -31,12 +35,13 @@ import pyarrow as pa
 from ..schemas.errors import FormatUnknown, StateCorrupt
 from ..windows.algebra import Values
 from ..windows.shape import Shape
+from ..windows.suffixes import small_slots, suffix_merges, totals
 from ..windows.tiles import NEVER_US, KeyedTiles, Tiles
 
 MAGIC: Final = 0x6774
 VERSION: Final = 1
 
-CHUNK, HEAD, BODY, SEGMENT = 1, 2, 3, 4
+CHUNK, HEAD, BODY, SEGMENT, ONLINE_HEAD, ONLINE_BODY = 1, 2, 3, 4, 5, 6
 """Kinds of block. Segments are named by the format and not written yet."""
 
 ADD, REPLACE = 0, 1
@@ -106,6 +111,17 @@ def record_dtype(shape: Shape) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
+def summary_dtype(shape: Shape) -> np.dtype[np.void]:
+    """The record of a summary: the fields of the small slots, as they are named in a tile's."""
+    record = record_dtype(shape)
+    names = [
+        f"f{number}"
+        for slot in small_slots(shape)
+        for number in range(shape.field_ranges[slot].start, shape.field_ranges[slot].stop)
+    ]
+    return np.dtype([(name, record[name].str) for name in names])
+
+
 def pack(shape: Shape, keyed: KeyedTiles, kind: int, stamps: Stamps | None = None) -> list[bytes]:
     """One block a key. `stamps` is given for heads and bodies, and only for them."""
     tiles, bounds = keyed.tiles, keyed.bounds
@@ -127,7 +143,32 @@ def pack(shape: Shape, keyed: KeyedTiles, kind: int, stamps: Stamps | None = Non
         heap_bytes += np.diff(edges)
         heaps.append((data, edges.tolist()))
     headers = _headers(shape, keyed, kind, heap_bytes, stamps)
-    return _cut(headers, records, (bounds * dtype.itemsize).tolist(), heaps)
+    blocks = _cut(headers, records, (bounds * dtype.itemsize).tolist(), heaps)
+    if kind == ONLINE_HEAD:
+        summary = _records(summary_dtype(shape), totals(shape, keyed))
+        edges = (np.arange(len(keyed) + 1) * summary.dtype.itemsize).tolist()
+        return _append(blocks, summary.tobytes(), edges)
+    if kind == ONLINE_BODY:
+        starts = tiles.start_us.tobytes()
+        blocks = _append(blocks, starts, (bounds * tiles.start_us.itemsize).tolist())
+        summary = _records(summary_dtype(shape), suffix_merges(shape, keyed))
+        return _append(blocks, summary.tobytes(), (bounds * summary.dtype.itemsize).tolist())
+    return blocks
+
+
+def _records(dtype: np.dtype[np.void], columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Equally long columns as records."""
+    records = np.empty(len(columns[0]) if columns else 0, dtype=dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        records[name] = column
+    return records
+
+
+def _append(blocks: list[bytes], data: bytes, edges: Sequence[int]) -> list[bytes]:
+    """Each block with its part of `data`, which is cut at `edges`."""
+    return [
+        block + data[begin:end] for block, (begin, end) in zip(blocks, pairwise(edges), strict=True)
+    ]
 
 
 def _headers(
@@ -186,12 +227,13 @@ def unpack(shape: Shape, blocks: Sequence[bytes], stamped: bool) -> Blocks:
     _check(shape, blocks, headers, width)
     dtype = record_dtype(shape)
     counts = headers["tiles"].astype(np.int64)
-    ends = (width + counts * dtype.itemsize).tolist()
+    heap_bytes = headers["heap_bytes"].astype(np.int64)
+    ends = width + counts * dtype.itemsize
+    heap_ends, ends = (ends + heap_bytes).tolist(), ends.tolist()
     records = np.frombuffer(
         b"".join([b[width:e] for b, e in zip(blocks, ends, strict=True)]), dtype=dtype
     )
     bounds = np.concatenate(([0], np.cumsum(counts)))
-    heap_bytes = headers["heap_bytes"].astype(np.int64)
     columns: list[Values] = []
     heap: bytes | None = None
     heap_base = np.concatenate(([0], np.cumsum(heap_bytes)[:-1])) if len(blocks) else heap_bytes
@@ -200,7 +242,8 @@ def unpack(shape: Shape, blocks: Sequence[bytes], stamped: bool) -> Blocks:
             columns.append(np.ascontiguousarray(records[f"f{number}"]))
             continue
         if heap is None:
-            heap = b"".join([b[e:] for b, e in zip(blocks, ends, strict=True)])
+            edges = zip(blocks, ends, heap_ends, strict=True)
+            heap = b"".join([block[begin:end] for block, begin, end in edges])
         columns.append(_from_heap(records[f"f{number}"], heap, np.repeat(heap_base, counts)))
     tag = records["tag"]
     if (tag & np.uint64(0xFF00)).any():
@@ -251,7 +294,9 @@ def _check(shape: Shape, blocks: Sequence[bytes], headers: np.ndarray, width: in
             got=f"state fields {int(headers['layout'][0]):08x}",
             expected=f"state fields {layout_of(shape):08x}",
         )
-    record_bytes = record_dtype(shape).itemsize
-    expected = width + headers["tiles"].astype(np.int64) * record_bytes + headers["heap_bytes"]
+    tiles, summary_bytes = headers["tiles"].astype(np.int64), summary_dtype(shape).itemsize
+    expected = width + tiles * record_dtype(shape).itemsize + headers["heap_bytes"]
+    expected += np.where(headers["kind"] == ONLINE_HEAD, summary_bytes, 0)
+    expected += np.where(headers["kind"] == ONLINE_BODY, tiles * (8 + summary_bytes), 0)
     if not (expected == np.fromiter(map(len, blocks), np.int64, len(blocks))).all():
         raise StateCorrupt(where="stored block", detail="a block was cut short")

@@ -137,10 +137,13 @@ class Column:
     (strings as UTF-8, without Arrow nulls). Shape (n,). `valid` is bool, shape (n,), or None where
     every row has a value. NaN and infinities are already invalid; what stands in `values` at an
     invalid row means nothing.
+
+    A column of pairs has the second of each row in `beside`, and a row is valid where both are.
     """
 
     values: Values
     valid: Bools | None = None
+    beside: Values | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,22 @@ class Monoid(Protocol):
 
 
 @runtime_checkable
+class Pairwise(Monoid, Protocol):
+    """A monoid with a quicker way for two states than a `reduce` of runs of two.
+
+    Both ways agree as the laws of merging say (tested for every monoid that has them).
+    """
+
+    def merge(self, a: States, b: States) -> States:
+        """State by state, `a` and `b` together; both of length k."""
+        ...
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The merge of two states in Python scalars."""
+        ...
+
+
+@runtime_checkable
 class Group(Monoid, Protocol):
     """A monoid whose states can be taken back."""
 
@@ -226,11 +245,12 @@ class StateNeed:
 Kind = Literal["float", "int", "bool", "time", "string"]
 
 
-class Aggregate(Protocol):
-    """What a user names: the states it reads, and how they become a value.
+class Named(Protocol):
+    """What a user names, and the states that it reads.
 
-    Strings leave `finish` and `finish_one` as UTF-8 bytes, bools and times as integers; who
-    answers a request turns them into the type that `output` gives.
+    An aggregate is an `Aggregate` or an `AggregateAt`, by how it finishes. Strings leave either as
+    UTF-8 bytes, bools and times as integers, lists as lists of these; who answers a request turns
+    them into the type that `output` gives.
     """
 
     @property
@@ -241,13 +261,19 @@ class Aggregate(Protocol):
     def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
         """The states to keep for an input of this `Kind`; None where the user gave no input.
 
-        Raises `UnsupportedInput` where the aggregate has no meaning for it.
+        For an input of pairs it is both kinds with a comma between: `"float,int"`. Raises
+        `UnsupportedInput` where the aggregate has no meaning for it.
         """
         ...
 
     def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
-        """The type of its values."""
+        """The type of its values, for the type of its (first) input."""
         ...
+
+
+@runtime_checkable
+class Aggregate(Named, Protocol):
+    """An aggregate whose states alone become its value."""
 
     def finish(self, states: tuple[States, ...], params: Mapping[str, Any]) -> tuple[Values, Codes]:
         """Values of k keys, shape (k,), and for each of them `NULL`, `VALUE` or `OVERFLOW`.
@@ -258,6 +284,35 @@ class Aggregate(Protocol):
 
     def finish_one(self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any]) -> Any:
         """The same for one key in Python scalars: a value, None, or `OVERFLOWED`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """When states are read, and what they hold: instants in µs, one or int64 of shape (k,).
+
+    The states are those of the events in `[start_us, end_us)`, as read at `at_us`.
+    """
+
+    at_us: Any
+    start_us: Any
+    end_us: Any
+
+
+@runtime_checkable
+class AggregateAt(Named, Protocol):
+    """An aggregate whose value depends on the instant of reading too, or on the window's bounds."""
+
+    def finish_at(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> tuple[Values, Codes]:
+        """As `Aggregate.finish`; instants of shape (k,)."""
+        ...
+
+    def finish_one_at(
+        self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
+    ) -> Any:
+        """As `Aggregate.finish_one`; instants as ints."""
         ...
 
 
@@ -279,6 +334,8 @@ def concat(parts: tuple[States, ...]) -> States:
 
 def merge(monoid: Monoid, a: States, b: States) -> States:
     """State by state, `a` and `b` together; both of length k."""
+    if isinstance(monoid, Pairwise):
+        return monoid.merge(a, b)
     count = len(a[0])
     pairs = np.arange(2 * count).reshape(2, count).T.ravel()
     return monoid.reduce(take(concat((a, b)), pairs), Runs(np.arange(0, 2 * count, 2), 2 * count))

@@ -81,12 +81,39 @@ def multiply(a: tuple[Reals, Reals], b: tuple[Reals, Reals]) -> tuple[Reals, Rea
     return two_sum(hi, lo + (a[0] * b[1] + a[1] * b[0]))
 
 
-def subtract(a: tuple[Reals, Reals], b: tuple[Reals, Reals]) -> tuple[Reals, Reals]:
-    """`a - b`, with an error below 2**-104 of the larger of the two."""
-    hi, error = two_sum(a[0], -b[0])
-    low, rest = two_sum(a[1], -b[1])
+def add(a: tuple[Reals, Reals], b: tuple[Reals, Reals]) -> tuple[Reals, Reals]:
+    """`a + b`, with an error below 2**-104 of the result; not finite where the sum is not.
+
+    (AccurateDWPlusDW: Joldes, Muller, Popescu, "Tight and rigorous error bounds for basic building
+    blocks of double-word arithmetic", 2017.)
+
+    >>> add((1e16, 1.0), (-1e16, 0.25))
+    (1.25, 0.0)
+    """
+    hi, error = two_sum(a[0], b[0])
+    low, rest = two_sum(a[1], b[1])
     hi, error = two_sum(hi, error + low)
     return two_sum(hi, error + rest)
+
+
+def subtract(a: tuple[Reals, Reals], b: tuple[Reals, Reals]) -> tuple[Reals, Reals]:
+    """`a - b`, as `add`."""
+    return add(a, (-b[0], -b[1]))
+
+
+def merge(a: tuple[Float64s, Float64s], b: tuple[Float64s, Float64s]) -> tuple[Float64s, Float64s]:
+    """`a + b` element by element; `(inf, 0)` where either is, or the sum leaves the range."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _canonical(*add(a, b))
+
+
+def merge_one(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """The same for one pair of two-floats."""
+    if not a[1] and not b[1]:
+        total = two_sum(a[0], b[0])
+    else:
+        total = add(a, b)
+    return total if math.isfinite(total[0]) else (math.inf, 0.0)
 
 
 def divide(a: tuple[Reals, Reals], b: Reals) -> tuple[Reals, Reals]:

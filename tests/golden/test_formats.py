@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tegula.state.packing import BODY, CHUNK, HEAD, Stamps, layout_of, pack, unpack
+from tegula.state.packing import (
+    BODY,
+    CHUNK,
+    HEAD,
+    ONLINE_BODY,
+    ONLINE_HEAD,
+    Stamps,
+    layout_of,
+    pack,
+    unpack,
+)
 from tegula.state.rows import Applied, Identity, Touched, decode_outbox, encode_outbox
 from tegula.windows.geometry import Sliding
 from tests.support.shapes import HOUR, MINUTE, lift_events, shape_of
@@ -19,7 +29,16 @@ STAMPS = Stamps(ONE, ONE * np.uint64(2), ONE * np.uint64(3), np.array([MINUTE]))
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize(("name", "kind"), [("chunk", CHUNK), ("head", HEAD), ("body", BODY)])
+KINDS = {
+    "chunk": CHUNK,
+    "head": HEAD,
+    "body": BODY,
+    "online_head": ONLINE_HEAD,
+    "online_body": ONLINE_BODY,
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_golden_block_of_version_1_is_still_written_and_still_opens(name, kind, golden):
     keyed = lift_events(SHAPE, [b"k"], [(0, 61_000_000, 1.5), (0, 125_000_001, -2.0)])
     stamps = None if kind == CHUNK else STAMPS

@@ -18,7 +18,7 @@ from tegula.serving.keys import KeyColumns
 from tegula.serving.plan import FeaturePlan, Resolved, ServedView, compile_features
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.online.rows import Mark
-from tegula.state.packing import BODY, HEAD, Stamps, pack
+from tegula.state.packing import ONLINE_BODY, ONLINE_HEAD, Stamps, pack
 from tegula.windows.algebra import Column, Order, Runs
 from tegula.windows.coarsen import coarsen
 from tegula.windows.shape import Shape
@@ -144,10 +144,10 @@ def rows_of(
         coarse, keep = coarsen(shape, tiles, np.full(len(tiles), horizon_us))
         coarse = _merge(shape, coarse.take(np.flatnonzero(keep)))
         before = coarse.start_us < horizon_us
-        body = _pack(shape, coarse.take(np.flatnonzero(before)), newest_us, BODY, horizon_us)
+        body = _pack(shape, coarse.take(np.flatnonzero(before)), newest_us, ONLINE_BODY, horizon_us)
         tiles = coarse.take(np.flatnonzero(~before))
     tiles = _merge(shape, concat_tiles([tiles, tiles_of(build, late, len(events))]))
-    return _pack(shape, tiles, newest_us, HEAD, horizon_us), body
+    return _pack(shape, tiles, newest_us, ONLINE_HEAD, horizon_us), body
 
 
 def _merge(shape: Shape, tiles: Tiles) -> Tiles:

@@ -48,6 +48,12 @@ class Counting:
     def reduce_one(self, states: States | Lists) -> tuple[int]:
         return (sum(scalars(states)[0]),)
 
+    def merge(self, a: States, b: States) -> States:
+        return (np.asarray(a[0]) + np.asarray(b[0]),)
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[int]:
+        return (a[0] + b[0],)
+
     def zero(self, count: int) -> States:
         return (np.zeros(count, np.int64),)
 

@@ -71,6 +71,13 @@ class ExtremeNumber:
         extreme = min if self.least else max
         return (extreme(scalars(states)[0], default=self.neutral),)
 
+    def merge(self, a: States, b: States) -> States:
+        extreme = np.minimum if self.least else np.maximum
+        return (extreme(a[0], b[0]),)
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[float | int]:
+        return a if (a[0] < b[0]) == self.least else b
+
     def zero(self, count: int) -> States:
         return (np.full(count, self.neutral, np.dtype(self.fields[0].dtype)),)
 

@@ -64,6 +64,12 @@ class SquaresFloat:
     def reduce_one(self, states: States | Lists) -> tuple[float, float]:
         return SUM_FLOAT.reduce_one(states)
 
+    def merge(self, a: States, b: States) -> States:
+        return SUM_FLOAT.merge(a, b)
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[float, float]:
+        return SUM_FLOAT.merge_one(a, b)
+
     def zero(self, count: int) -> States:
         return SUM_FLOAT.zero(count)
 

@@ -23,6 +23,7 @@ from ..algebra import (
     StateNeed,
     States,
     Values,
+    concat,
     take,
 )
 from .support import binary, column_of, empty_bytes, family_of, scalars
@@ -95,6 +96,19 @@ class Edge:
         if place is None:
             return (*[self.nowhere] * 3, {"<f8": 0.0, "<i8": 0}.get(self.fields[3].dtype, b""))
         return (*place[:3], values[place[3]])
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+        return a if (a[:3] < b[:3]) == self.earliest else b
+
+    def merge(self, a: States, b: States) -> States:
+        before = np.zeros(len(a[0]), dtype=bool)
+        same = np.ones(len(a[0]), dtype=bool)
+        for ours, theirs in zip(a[:3], b[:3], strict=True):
+            before |= same & (np.asarray(ours) < np.asarray(theirs))
+            same &= np.asarray(ours) == np.asarray(theirs)
+        count = len(before)
+        picks = np.arange(count) + np.where(before == self.earliest, 0, count)
+        return take(concat((a, b)), picks)
 
     def zero(self, count: int) -> States:
         nowhere = np.full(count, self.nowhere, np.int64)

@@ -52,6 +52,12 @@ class SumFloat:
             return hi[0], lo[0]
         return twofloat.sum_all(hi + lo if any(lo) else hi)
 
+    def merge(self, a: States, b: States) -> States:
+        return twofloat.merge((a[0], a[1]), (b[0], b[1]))
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[float, float]:
+        return twofloat.merge_one((a[0], a[1]), (b[0], b[1]))
+
     def zero(self, count: int) -> States:
         return np.zeros(count), np.zeros(count)
 
@@ -83,6 +89,14 @@ class SumInt:
     def reduce_one(self, states: States | Lists) -> tuple[int, int]:
         hi, lo = scalars(states)
         total = (sum(hi) << 64) + sum(lo)
+        return total >> 64, total & (2**64 - 1)
+
+    def merge(self, a: States, b: States) -> States:
+        low = np.asarray(a[1]) + np.asarray(b[1])
+        return a[0] + b[0] + (low < a[1]).astype(np.int64), low
+
+    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[int, int]:
+        total = ((a[0] + b[0]) << 64) + a[1] + b[1]
         return total >> 64, total & (2**64 - 1)
 
     def zero(self, count: int) -> States:

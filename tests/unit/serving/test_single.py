@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from tegula.schemas.outcomes import Status
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.serving.read import _table
 from tegula.serving.single import single_key
+from tegula.serving.single_code import quick
 from tegula.windows.finish import finish
 from tegula.windows.tiles import NEVER_US
 from tests.support.serving import NOON_US, Event, Rows, build_of, every_feature, rows_of
@@ -19,6 +18,9 @@ from tests.support.serving import NOON_US, Event, Rows, build_of, every_feature,
 BUILD = build_of(every_feature())
 SHAPE = BUILD.shape
 SINGLE = single_key(SHAPE, SHAPE.features)
+NUMBERS = tuple(one for one in SHAPE.features if one.output.kind != "string")
+QUICK = quick(single_key(SHAPE, NUMBERS))
+PLACES = [SHAPE.features.index(one) for one in NUMBERS]
 
 ages_us = st.one_of(
     st.integers(0, 90 * SECOND_US),
@@ -57,9 +59,11 @@ def test_law_one_key_as_it_lies_is_one_key_by_columns(kept, late, horizon_age_us
     rows = rows_of(BUILD, kept, horizon_us, late)
     at_us = NOON_US + ahead_us
     answer = SINGLE.answer(*rows, at_us)
-    if answer is None:
-        assert late, "declined although every block and both together are in order of time"
-        return
+    assert answer is not None, "declined although no tile is cut"
+    written_out = QUICK(*rows, at_us)
+    assert written_out is not None
+    assert written_out.statuses == [answer.statuses[place] for place in PLACES]
+    assert written_out.values == [answer.values[place] for place in PLACES]
     values, statuses = by_columns(rows, at_us)
     assert answer.statuses == statuses
     for ours, theirs in zip(answer.values, values, strict=True):
@@ -89,11 +93,6 @@ def test_single_answers_a_key_that_has_no_rows_as_columns_do():
             rows_of(BUILD, [one(NOON_US - DAY_US)], NOON_US),
             NOON_US - 1,
         ),
-        (
-            "a late event's tile among older ones",
-            rows_of(BUILD, [one(NOON_US - DAY_US)], NOON_US, [one(NOON_US - 2 * DAY_US)]),
-            NOON_US + 1,
-        ),
     ],
 )
 def test_single_declines_where_columns_must_decide(what, rows, at_us):
@@ -106,31 +105,29 @@ def _damaged(what: str) -> bytes:
         return bytes(head[:-1])
     if what == "cut inside the header":
         return bytes(head[:20])
-    head[{"magic": 0, "version": 2, "layout": 12, "mode": 56 + 9}[what]] ^= 1
+    head[{"magic": 0, "version": 2, "kind": 3, "layout": 12}[what]] ^= 1
     return bytes(head)
 
 
 @pytest.mark.parametrize(
-    "what", ["cut short", "cut inside the header", "magic", "version", "layout", "mode"]
+    "what", ["cut short", "cut inside the header", "magic", "version", "kind", "layout"]
 )
 def test_single_declines_a_damaged_block_so_that_columns_name_the_damage(what):
     assert SINGLE.answer(_damaged(what), None, NOON_US + 1) is None
 
 
-def test_single_looks_at_each_tile_once_for_windows_that_end_together():
-    looked = []
+def test_features_that_all_have_summaries_are_answered_by_written_out_code():
+    numbers = [one for one in NUMBERS if not one.window.bounds(NOON_US)[1] < NOON_US]
+    key = single_key(SHAPE, numbers)
+    assert quick(key) != key.answer
+    assert quick(SINGLE) == SINGLE.answer, "texts have no summaries"
 
-    def watched(slot):
-        def reduce_one(states):
-            looked.append(len(states[0]))
-            return slot.reduce_one(states)
 
-        return slot._replace(reduce_one=reduce_one)
-
-    single = replace(SINGLE, slots=tuple(map(watched, SINGLE.slots)))
-    seconds = [one(NOON_US - n * SECOND_US) for n in range(90)]
-    assert single.answer(*rows_of(BUILD, seconds), NOON_US + 1) is not None
-    # Four windows end now: a minute (61 tiles), then an hour (29 more, and what the minute came
-    # to), then the same tiles again. Yesterday and this hour (one tile) stand apart.
-    per_slot = len(looked) // len(SINGLE.slots)
-    assert sorted(looked[:per_slot]) == [1, 30, 61]
+def test_windows_that_begin_in_the_body_look_at_no_tile(monkeypatch):
+    month = [one for one in NUMBERS if one.name.endswith("_30d")]
+    key = single_key(SHAPE, month)
+    rows = rows_of(BUILD, [one(NOON_US - n * HOUR_US) for n in range(1, 90)], NOON_US - 2 * HOUR_US)
+    expected = key.answer(*rows, NOON_US + 1)
+    monkeypatch.setattr("tegula.serving.single._Tiles._column", None)
+    assert key.answer(*rows, NOON_US + 1) == expected
+    assert quick(key)(*rows, NOON_US + 1) == expected

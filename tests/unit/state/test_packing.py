@@ -12,6 +12,8 @@ from tegula.state.packing import (
     BODY,
     CHUNK,
     HEAD,
+    ONLINE_BODY,
+    ONLINE_HEAD,
     STAMPED_BYTES,
     Stamps,
     pack,
@@ -47,7 +49,8 @@ def same_columns(one, other) -> bool:
 @pytest.mark.parametrize("shape", [SHAPE, WITH_BYTES], ids=["fixed", "bytes"])
 def test_law_unpack_gives_back_what_was_packed(shape, events):
     keyed = lift_events(shape, KEYS, events)
-    for kind, stamps in ((CHUNK, None), (HEAD, stamps_for(4)), (BODY, stamps_for(4))):
+    kinds = {kind: stamps_for(4) for kind in (HEAD, BODY, ONLINE_HEAD, ONLINE_BODY)}
+    for kind, stamps in ({CHUNK: None} | kinds).items():
         blocks = unpack(shape, pack(shape, keyed, kind, stamps), stamped=stamps is not None)
         assert blocks.bounds.tolist() == keyed.bounds.tolist()
         assert blocks.newest_us.tolist() == keyed.newest_us.tolist()
