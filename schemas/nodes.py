@@ -129,19 +129,56 @@ WIDENED = frozenset({"len_chars", "year", "month", "day", "weekday", "hour", "mi
 """Operators whose narrow integers are widened to Int64."""
 
 
+def _in_full(divisor: pl.Expr) -> pl.Expr:
+    """The divisor as a column of its own, also where Polars would keep one value for all rows.
+
+    By one value for all rows Polars multiplies with the reciprocal: 3 / 10 is 0.30000000000000004
+    and 0.3 // 0.1 is 3. It does not where the batch has a single row, nor where a divisor such as
+    `when(…)` has two values in the batch: a row's value would depend on the rows beside it.
+    """
+    return (pl.int_range(pl.len()) * 0 + 1) * divisor
+
+
+_RUN: Mapping[str, _Build] = MappingProxyType(
+    {
+        **OPERATORS,
+        "divide": lambda a, b: a / _in_full(b),
+        "floor_divide": lambda a, b: a // _in_full(b),
+        "modulo": lambda a, b: a % _in_full(b),
+    }
+)
+
+
 def to_polars(node: Node) -> pl.Expr:
-    """The Polars expression that computes the node.
+    """The Polars expression that the node stands for; lowering it again gives the node.
+
+    What computes it is `to_run`.
 
     >>> to_polars(Op("gt", (Column("amount"), Literal(TYPES["Int64"], 0)))).meta.root_names()
     ['amount']
     """
+    return _built(node, OPERATORS)
+
+
+def to_run(node: Node) -> pl.Expr:
+    """The expression that computes the node: quotients rounded once, whatever the batch.
+
+    >>> tenth = Op("divide", (Column("a"), Literal(TYPES["Float64"], 10.0)))
+    >>> pl.DataFrame({"a": [3.0, 7.0]}).select(to_run(tenth)).to_series().to_list()
+    [0.3, 0.7]
+    """
+    return _built(node, _RUN)
+
+
+def _built(node: Node, operators: Mapping[str, _Build]) -> pl.Expr:
     if isinstance(node, Column):
         return pl.col(node.name)
     if isinstance(node, Literal):
         return pl.lit(node.value, dtype=None if node.type is None else node.type.polars)
     if node.name == "is_in":
-        return _is_in(to_polars(node.args[0]), *node.args[1:])  # type: ignore[arg-type]
-    return OPERATORS[node.name](*map(to_polars, node.args), **dict(node.options))
+        return _is_in(_built(node.args[0], operators), *node.args[1:])  # type: ignore[arg-type]
+    args = [_built(arg, operators) for arg in node.args]
+    return operators[node.name](*args, **dict(node.options))
 
 
 def columns(node: Node) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ...schemas.nodes import to_polars
+from ...schemas.nodes import to_run
 from ...state.keys import encode_keys, hashes_of, shards_of
 from ...windows.algebra import Column, Int64s, Order, Runs
 from ...windows.ladder import INSTANT
@@ -50,9 +50,9 @@ class Lifter:
         self._shard_count = shard_count
         self._keys = [name for name, _ in build.entity_keys]
         self._kinds = [type_.kind for _, type_ in build.entity_keys]
-        self._where = None if build.where is None else to_polars(build.where)
+        self._where = None if build.where is None else to_run(build.where)
         self._inputs = [
-            to_polars(node).alias(f"_{number}") for number, (_, node, _) in enumerate(build.inputs)
+            to_run(node).alias(f"_{number}") for number, (_, node, _) in enumerate(build.inputs)
         ]
         self._input_kinds = [kind for _, _, kind in build.inputs]
         bound = self._shape.retention_us

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from tegula.schemas.nodes import (
     text,
     to_json,
     to_polars,
+    to_run,
     walk,
 )
 from tegula.schemas.types import Bool, Float64, Int64, String, Timestamp
@@ -112,7 +114,8 @@ def _truths(inner):
     )
 
 
-_number = st.one_of(st.sampled_from("ijfg").map(pl.col), whole, broken)
+# Not `map(pl.col)`: Hypothesis asks a function for its `__name__`, and `pl.col` has a column for it.
+_number = st.one_of(st.sampled_from("ijfg").map(lambda name: pl.col(name)), whole, broken)
 _word = st.one_of(st.just(pl.col("s")), words.map(pl.lit))
 _word = st.one_of(_word, _word.map(lambda a: a.str.to_lowercase()), _word.map(lambda a: a + "x"))
 _leaves = (_number, st.just(pl.col("b")), _word, st.one_of(st.just(pl.col("t")), instants))
@@ -145,10 +148,57 @@ def test_law_stored_expression_comes_back(expr):
 
 @given(expressions, st.integers(0, 6))
 def test_law_value_of_a_row_does_not_depend_on_batch_cuts(expr, cut):
-    run = to_polars(lower(expr + pl.col("i") if expr.meta.root_names() == [] else expr))
+    run = to_run(lower(expr + pl.col("i") if expr.meta.root_names() == [] else expr))
     parts = [part.select(run.alias("x")) for part in (FRAME[:cut], FRAME[cut:]) if len(part)]
     whole_frame = FRAME.select(run.alias("x"))
     assert pl.concat(parts).equals(whole_frame)
+
+
+DIVIDED = [0.3, 3.0, 7.0, -5.7, 1e300, None]
+BY = [0.1, 10.0, -0.0, 404192.25, 10]
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("rows", [1, 2, len(DIVIDED)])
+def test_quotient_is_rounded_once_in_a_batch_of_any_size(by, rows):
+    frame = pl.DataFrame({"f": DIVIDED})
+    run = to_run(lower(pl.col("f") / by))
+    for start in range(0, len(DIVIDED), rows):
+        got = frame[start : start + rows].select(run).to_series().to_list()
+        with np.errstate(divide="ignore"):
+            want = [
+                None if x is None else np.float64(x) / by for x in DIVIDED[start : start + rows]
+            ]
+        assert got == want
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        pl.col("f") // 0.1,
+        pl.col("f") % 0.1,
+        pl.col("f") / pl.when(pl.col("b")).then(0.1).otherwise(0.3),
+        pl.col("f") / pl.col("none").fill_null(0.1),
+        pl.col("f") / (pl.lit(0.1) * 3),
+    ],
+    ids=str,
+)
+def test_quotient_by_constants_does_not_depend_on_the_rows_beside(expr):
+    frame = pl.DataFrame(
+        {"f": [0.3, 0.6, 0.7, 5.7, 0.3], "b": [True, True, False, False, True], "none": None},
+        schema_overrides={"none": pl.Float64},
+    )
+    run = to_run(lower(expr))
+    whole = frame.select(x=run)
+    for cut in range(1, frame.height):
+        assert pl.concat([frame[:cut].select(x=run), frame[cut:].select(x=run)]).equals(whole)
+    assert pl.concat([frame[row].select(x=run) for row in range(frame.height)]).equals(whole)
+
+
+@given(expressions)
+def test_law_what_runs_has_the_type_of_what_was_written(expr):
+    node = lower(expr)
+    assert FRAME.select(x=to_run(node)).schema == FRAME.select(x=to_polars(node)).schema
 
 
 EVERY_OPERATOR = {
