@@ -114,7 +114,7 @@ def _truths(inner):
     )
 
 
-# Not `map(pl.col)`: Hypothesis asks a function for its `__name__`, and `pl.col` has a column for it.
+# Not `map(pl.col)`: Hypothesis asks a function for its name, and `pl.col` answers with a column.
 _number = st.one_of(st.sampled_from("ijfg").map(lambda name: pl.col(name)), whole, broken)
 _word = st.one_of(st.just(pl.col("s")), words.map(pl.lit))
 _word = st.one_of(_word, _word.map(lambda a: a.str.to_lowercase()), _word.map(lambda a: a + "x"))
