@@ -21,7 +21,7 @@ from .schemas.definitions import (
 from .schemas.errors import DefinitionErrors, TegulaError
 from .schemas.outcomes import Outcome, Status
 from .schemas.types import Bool, Float64, Int64, String, Timestamp
-from .schemas.windows import lifetime, sliding, tumbling
+from .schemas.windows import hopping, lifetime, sliding, tumbling
 
 if TYPE_CHECKING:
     from .serving.client import Client
@@ -47,6 +47,7 @@ __all__ = [
     "Timestamp",
     "agg",
     "errors",
+    "hopping",
     "lifetime",
     "sliding",
     "tumbling",

@@ -76,7 +76,7 @@ def _of_view(view: FeatureView) -> Iterator[Advice]:
     if any(isinstance(window, LifetimeSpec) for window in windows):
         yield Advice(where, "a lifetime window keeps every key for ever; state grows with the keys")
     exact = [
-        parse_duration(window.length)
+        parse_duration(window.offset) + parse_duration(window.length)
         for window in windows
         if isinstance(window, SlidingSpec) and window.resolution == EXACT
     ]

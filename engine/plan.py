@@ -28,13 +28,11 @@ from ..schemas.fingerprints import structural
 from ..schemas.nodes import Node, fingerprint, text
 from ..schemas.time import parse_duration
 from ..schemas.types import DataType, Kind
-from ..schemas.windows import AUTO, EXACT, SlidingSpec, TumblingSpec, WindowSpec
 from ..windows.aggregates import AGGREGATES
 from ..windows.algebra import Monoid
-from ..windows.geometry import Lifetime, Sliding, Tumbling, Window
-from ..windows.ladder import automatic_resolution_us
 from ..windows.shape import Shape, Slot, WindowedFeature
 from .plan_text import describe
+from .plan_windows import window_of
 
 __all__ = ["Build", "Plan", "ServicePlan", "StreamPlan", "compile", "compile_view"]
 
@@ -204,23 +202,11 @@ def _feature(
         name=name,
         aggregate=aggregate,
         slots=tuple(places[monoid.name, place] for monoid, place in _needs(feature, inputs)),
-        window=_window(feature.window),
+        window=window_of(feature.window),
         output=aggregate.output(input_type, spec.params),
         default=feature.default,
         params=MappingProxyType(dict(spec.params)),
     )
-
-
-def _window(spec: WindowSpec) -> Window:
-    if isinstance(spec, SlidingSpec):
-        length_us = parse_duration(spec.length)
-        if spec.resolution == AUTO:
-            return Sliding(length_us, automatic_resolution_us(length_us))
-        exact = spec.resolution == EXACT
-        return Sliding(length_us, 1 if exact else parse_duration(spec.resolution))
-    if isinstance(spec, TumblingSpec):
-        return Tumbling(parse_duration(spec.size), spec.current)
-    return Lifetime()
 
 
 def _stream(stream: Stream) -> StreamPlan:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..schemas.nodes import text
 from ..schemas.time import SECOND_US, format_duration
-from ..windows.geometry import Sliding, Tumbling, Window
+from ..windows.geometry import Hopping, IncludingInstant, Sliding, Tumbling, Window
 from ..windows.ladder import RUNG_US
 from ..windows.shape import Shape, Slot, WindowedFeature
 
@@ -112,14 +112,25 @@ def window_text(window: Window) -> str:
     >>> window_text(Sliding(3_600_000_000, 60_000_000))
     'sliding 1h, older edge on 1m'
     """
+    if isinstance(window, IncludingInstant):
+        return f"{window_text(window.window)}, the instant included"
     if isinstance(window, Sliding):
         exact = window.resolution_us == 1
-        edge = "exact" if exact else f"on {format_duration(window.resolution_us)}"
-        return f"sliding {format_duration(window.length_us)}, older edge {edge}"
+        grid = "exact" if exact else f"on {format_duration(window.resolution_us)}"
+        length = format_duration(window.length_us)
+        if not window.offset_us:
+            return f"sliding {length}, older edge {grid}"
+        return f"sliding {length}, {format_duration(window.offset_us)} before, both edges {grid}"
+    if isinstance(window, Hopping):
+        hop = format_duration(window.hop_us)
+        return f"hopping {format_duration(window.size_us)} by {hop}, {_which(window.current)}"
     if isinstance(window, Tumbling):
-        which = "running" if window.current else "last complete"
-        return f"tumbling {format_duration(window.size_us)}, {which}"
+        return f"tumbling {format_duration(window.size_us)}, {_which(window.current)}"
     return "lifetime"
+
+
+def _which(current: bool) -> str:
+    return "running" if current else "last complete"
 
 
 def _service(service: ServicePlan) -> Iterator[str]:

@@ -28,9 +28,9 @@ from .definitions import (
 from .errors import FormatUnknown
 from .expressions import lower
 from .nodes import from_json, to_json, to_polars
+from .stored_windows import dump_window, load_window
 from .time import Duration, format_duration, parse_duration
 from .types import DataType
-from .windows import AUTO, EXACT, LifetimeSpec, SlidingSpec, TumblingSpec, WindowSpec
 
 FORMAT = 1
 """Version of the stored form. A reader refuses every other."""
@@ -164,17 +164,6 @@ def dump_aggregate(aggregate: AggregateSpec) -> dict[str, Any]:
     }
 
 
-def dump_window(window: WindowSpec) -> dict[str, Any]:
-    """A window by its kind and its spans."""
-    if isinstance(window, SlidingSpec):
-        named = window.resolution in (AUTO, EXACT)
-        resolution = window.resolution if named else _span(window.resolution)
-        return {"kind": "sliding", "length": _span(window.length), "resolution": resolution}
-    if isinstance(window, TumblingSpec):
-        return {"kind": "tumbling", "size": _span(window.size), "current": window.current}
-    return {"kind": "lifetime"}
-
-
 def _dump_feature(feature: Feature) -> dict[str, Any]:
     return {
         "aggregate": dump_aggregate(feature.aggregate),
@@ -253,16 +242,8 @@ def _load_expression(stored: Mapping[str, Any] | None) -> pl.Expr | None:
 def _load_feature(stored: Mapping[str, Any]) -> Feature:
     one = stored["aggregate"]
     aggregate = AggregateSpec(one["name"], _load_expression(one["input"]), one["params"])
-    window = _load_window(stored["window"])
+    window = load_window(stored["window"])
     return Feature(aggregate, window, stored["default"], stored["description"])
-
-
-def _load_window(stored: Mapping[str, Any]) -> WindowSpec:
-    if stored["kind"] == "sliding":
-        return SlidingSpec(stored["length"], stored["resolution"])
-    if stored["kind"] == "tumbling":
-        return TumblingSpec(stored["size"], stored["current"])
-    return LifetimeSpec()
 
 
 def _load_service(stored: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:

@@ -14,10 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 from .canonical import canonical_json, digest
-from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view, dump_window
+from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view
 from .definitions import FeatureView
 from .expressions import lower
 from .nodes import columns
+from .stored_windows import dump_window
 
 
 def structural(view: FeatureView) -> str:

@@ -2,6 +2,9 @@
 
 These are names and spans only; their geometry is the `windows` layer's. Nothing here raises: a
 span that makes no sense is found by validation, together with all other faults.
+
+Every window ends before the instant, so that a value says what was known *before* it. With
+`include_instant` it is what the window is one µs later: an event exactly at the instant counts.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from .time import Duration
 
 AUTO = "auto"
 EXACT = "exact"
+NO_OFFSET = "0s"
 
 
 @dataclass(frozen=True, slots=True)
 class SlidingSpec:
-    """The last `length` before the instant; see `sliding`."""
+    """The last `length` before the instant, or before `offset` ago; see `sliding`."""
 
     length: Duration
     resolution: Duration = AUTO
+    offset: Duration = NO_OFFSET
+    include_instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,41 +35,95 @@ class TumblingSpec:
 
     size: Duration
     current: bool = False
+    include_instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoppingSpec:
+    """A window of a fixed size that moves on by hops; see `hopping`."""
+
+    size: Duration
+    hop: Duration
+    current: bool = False
+    include_instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LifetimeSpec:
     """Everything before the instant; see `lifetime`."""
 
+    include_instant: bool = False
 
-WindowSpec: TypeAlias = SlidingSpec | TumblingSpec | LifetimeSpec
+
+WindowSpec: TypeAlias = SlidingSpec | TumblingSpec | HoppingSpec | LifetimeSpec
 
 
-def sliding(length: Duration, *, resolution: Duration = AUTO) -> SlidingSpec:
+def sliding(
+    length: Duration,
+    *,
+    resolution: Duration = AUTO,
+    offset: Duration = NO_OFFSET,
+    include_instant: bool = False,
+) -> SlidingSpec:
     """The last `length` before the instant t: `[floor(t - length, resolution), t)`.
 
-    The newer edge is always exact. The older one lies on a grid, because what is older is kept in
+    The newer edge is exact. The older one lies on a grid, because what is older is kept in
     coarser tiles: `"auto"` picks the coarsest of 1 s, 1 m, 5 m, 1 h, 1 d that is at most a 24th of
     the length, so that the window is never more than 4.2 % too long; `"exact"` makes the older
     edge exact too, at the price of keeping every instant; a span such as `"1m"` sets the grid.
 
-    >>> sliding("1h")
-    SlidingSpec(length='1h', resolution='auto')
+    With an `offset` it is the same window so long ago, and then both edges lie on the grid:
+    `[floor(t - offset - length, resolution), floor(t - offset, resolution))`. So `sliding("7d",
+    offset="7d")` is the week before last week's end; with `"exact"` both edges are exact.
+
+    `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
+
+    >>> sliding("1h", offset="1d").offset
+    '1d'
     """
-    return SlidingSpec(length, resolution)
+    return SlidingSpec(length, resolution, offset, include_instant)
 
 
-def tumbling(size: Duration, *, current: bool = False) -> TumblingSpec:
+def tumbling(
+    size: Duration, *, current: bool = False, include_instant: bool = False
+) -> TumblingSpec:
     """One window of a grid that starts at the epoch: the last complete one before the instant t,
     `[floor(t, size) - size, floor(t, size))`, or with `current` the running one,
     `[floor(t, size), t)`.
 
-    >>> tumbling("1d", current=True)
-    TumblingSpec(size='1d', current=True)
+    `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
+
+    >>> tumbling("1d", current=True).current
+    True
     """
-    return TumblingSpec(size, current)
+    return TumblingSpec(size, current, include_instant)
 
 
-def lifetime() -> LifetimeSpec:
-    """Everything before the instant, however old."""
-    return LifetimeSpec()
+def hopping(
+    size: Duration, hop: Duration, *, current: bool = False, include_instant: bool = False
+) -> HoppingSpec:
+    """The last complete window of `size` that ends on a multiple of `hop`, counted from the epoch:
+    `[e - size, e)` with e = floor(t, hop). It moves on at every hop, and stands still in between.
+
+    With `current` it is the window that ends at the *next* multiple of `hop`, as far as it has
+    run: `[floor(t, hop) + hop - size, t)`. Of the windows that are running at t (there are
+    several where `size` is more than one hop) it is the one that began first. It grows until it
+    is complete; from then on it is what the window without `current` is.
+
+    `size` need not be a multiple of `hop`, but is at least as long, so that no event falls between
+    two windows. `hopping(size, size)` is `tumbling(size)`.
+
+    `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
+
+    >>> hopping("1h", "5m").hop
+    '5m'
+    """
+    return HoppingSpec(size, hop, current, include_instant)
+
+
+def lifetime(*, include_instant: bool = False) -> LifetimeSpec:
+    """Everything before the instant, however old.
+
+    `include_instant` counts events exactly at the instant too.
+    """
+    return LifetimeSpec(include_instant)

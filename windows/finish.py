@@ -4,7 +4,8 @@ A window counts the tiles that start in `[older edge, newer edge)`. That is exac
 is cut by an edge; where one is, the answer says so (`COARSE`) and tells the true bounds. Statuses
 and empties are decided from counts and event times alone, never from a residue of the state:
 
-* `NOT_FOUND`: the key has no event within retention before the instant;
+* `NOT_FOUND`: the key has no event within retention before the instant (nor in the window, which
+  may include the instant);
 * `EMPTY`: nothing in this window (no row, or no value where the aggregate has none for nulls);
 * `OVERFLOW`: the aggregate's bound was passed; `COARSE`: see above; else `PRESENT`.
 """
@@ -150,8 +151,9 @@ def _column(feature: WindowedFeature, window: _WindowStates, found: np.ndarray) 
     statuses[kinds == OVERFLOW] = Status.OVERFLOW
     statuses[(window.rows == 0) | (kinds == NULL)] = Status.EMPTY
     statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
-    # Behind the horizon what is gone cannot be told from what never was.
-    statuses[~found & ~window.coarse] = Status.NOT_FOUND
+    # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
+    # only event is at the instant itself, in a window that includes it.
+    statuses[~found & ~window.coarse & (window.rows == 0)] = Status.NOT_FOUND
     plain = to_python(values, feature.output.kind)
     for index in np.flatnonzero(kinds != 1):
         plain[index] = feature.default if kinds[index] == NULL else None

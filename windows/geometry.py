@@ -13,6 +13,7 @@ Beside its bounds a window tells the two facts that the keeping of tiles rests o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -44,12 +45,17 @@ class Window(Protocol):
 class Sliding:
     """`[floor(t - length, resolution), t)`: the last `length_us`, its older edge on a grid.
 
+    With an offset `[floor(t - offset - length, resolution), floor(t - offset, resolution))`.
+
     >>> Sliding(length_us=3_600, resolution_us=60).bounds(7_230)
     (3600, 7230)
+    >>> Sliding(length_us=3_600, resolution_us=60, offset_us=1_000).bounds(7_230)
+    (2580, 6180)
     """
 
     length_us: int
     resolution_us: int
+    offset_us: int = 0
 
     @property
     def grain(self) -> int:
@@ -57,11 +63,13 @@ class Sliding:
 
     @property
     def reach_us(self) -> int | None:
-        return self.length_us + self.resolution_us - 1
+        return self.offset_us + self.length_us + self.resolution_us - 1
 
     def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
-        older = at_us - self.length_us
-        return older - older % self.resolution_us, at_us
+        newer = at_us - self.offset_us
+        older = newer - self.length_us
+        start_us = older - older % self.resolution_us
+        return start_us, newer - newer % self.resolution_us if self.offset_us else at_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,35 @@ class Tumbling:
 
 
 @dataclass(frozen=True, slots=True)
+class Hopping:
+    """The window `[e - size, e)` that ended at the last hop e, or the one that ends at the next.
+
+    `size_us` is at least `hop_us`; it need not be a multiple.
+
+    >>> Hopping(size_us=250, hop_us=100).bounds(450), Hopping(250, 100, current=True).bounds(450)
+    ((150, 400), (250, 450))
+    """
+
+    size_us: int
+    hop_us: int
+    current: bool = False
+
+    @property
+    def grain(self) -> int:
+        return rung_dividing(gcd(self.size_us, self.hop_us))
+
+    @property
+    def reach_us(self) -> int | None:
+        return self.size_us + (0 if self.current else self.hop_us) - 1
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        edge = at_us - at_us % self.hop_us
+        if self.current:
+            return edge + self.hop_us - self.size_us, at_us
+        return edge - self.size_us, edge
+
+
+@dataclass(frozen=True, slots=True)
 class Lifetime:
     """Everything before the instant."""
 
@@ -102,3 +139,25 @@ class Lifetime:
 
     def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
         return at_us * 0 + EVER_START_US, at_us
+
+
+@dataclass(frozen=True, slots=True)
+class IncludingInstant:
+    """A window that counts events exactly at the instant too: what `window` is one µs later.
+
+    >>> IncludingInstant(Sliding(length_us=100, resolution_us=1)).bounds(250)
+    (151, 251)
+    """
+
+    window: Window
+
+    @property
+    def grain(self) -> int:
+        return self.window.grain
+
+    @property
+    def reach_us(self) -> int | None:
+        return None if self.window.reach_us is None else self.window.reach_us - 1
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        return self.window.bounds(at_us + 1)

@@ -76,7 +76,7 @@ class NotBoolean(DefinitionFault):
 
 
 class BadWindow(DefinitionFault):
-    """A window that cannot exist: zero long, longer than 100 years, coarser than its length."""
+    """A window that cannot exist: over 100 years, coarser than its length, hopping past it."""
 
     code = "TG-111"
 

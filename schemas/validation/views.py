@@ -14,11 +14,9 @@ from ..agg import SIGNATURES, Signature
 from ..definitions import AggregateSpec, Entity, Feature, Stream
 from ..errors import (
     BadDefault,
-    BadDuration,
     BadKey,
     BadName,
     BadParameter,
-    BadWindow,
     DefinitionFault,
     MixedUp,
     NotAFeature,
@@ -29,9 +27,7 @@ from ..errors import (
 )
 from ..expressions import lower, result_type
 from ..nodes import columns
-from ..time import parse_duration
 from ..types import Bool, DataType, accepts_value
-from ..windows import AUTO, EXACT, LifetimeSpec, SlidingSpec, TumblingSpec
 from .checks import (
     did_you_mean,
     has,
@@ -41,6 +37,7 @@ from .checks import (
     text_faults,
     unknown_column,
 )
+from .windows import window_faults
 
 
 def view_faults(view: Any) -> Iterator[DefinitionFault]:
@@ -151,7 +148,7 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         yield _not_a_feature(feature, place)
         return
     yield from text_faults(feature, place)
-    yield from _window_faults(feature.window, f"{place}, window")
+    yield from window_faults(feature.window, f"{place}, window")
     spec = feature.aggregate
     signature = SIGNATURES[spec.name] if has(SIGNATURES, spec.name) else None
     if signature is None:
@@ -237,71 +234,4 @@ def _default_faults(default: Any, output: DataType, place: str) -> Iterator[Defi
             where=place,
             got=shown(default),
             expected=wanted,
-        )
-
-
-def _window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
-    if isinstance(window, SlidingSpec):
-        yield from span_faults(window.length, f"{place}, length", least_us=1)
-        resolution: Any = window.resolution
-        if not isinstance(resolution, str) or resolution not in (AUTO, EXACT):
-            yield from _resolution_faults(window, f"{place}, resolution")
-    elif isinstance(window, TumblingSpec):
-        yield from span_faults(window.size, f"{place}, size", least_us=1)
-        current: Any = window.current
-        if not isinstance(current, bool):
-            yield BadParameter(
-                "current is not true or false",
-                where=place,
-                got=shown(current),
-                expected="True or False",
-            )
-    elif not isinstance(window, LifetimeSpec):
-        called = "call it, as in lifetime()" if callable(window) else ""
-        text = (
-            f"sliding({shown(window)}) or tumbling({shown(window)})"
-            if isinstance(window, str)
-            else ""
-        )
-        yield BadWindow(
-            "this is not a window",
-            where=place,
-            got=shown(window),
-            expected="sliding('1h'), tumbling('1d') or lifetime()",
-            hint=called or (f"write {text}" if text else ""),
-        )
-
-
-def _resolution_faults(window: SlidingSpec, place: str) -> Iterator[DefinitionFault]:
-    try:
-        resolution_us = parse_duration(window.resolution)
-    except BadDuration:
-        yield BadWindow(
-            "this is not a resolution",
-            where=place,
-            got=shown(window.resolution),
-            expected="'auto', 'exact', or a span such as '1m'",
-            hint=did_you_mean(window.resolution, [AUTO, EXACT]),
-        )
-        return
-    if resolution_us == 0:
-        yield BadWindow(
-            "a resolution of no time cannot be",
-            where=place,
-            got=shown(window.resolution),
-            expected="at least 1us",
-            hint="for an exact older edge, use resolution='exact'",
-        )
-        return
-    try:
-        coarser = resolution_us > parse_duration(window.length)
-    except BadDuration:
-        return  # the length's own fault
-    if coarser:
-        yield BadWindow(
-            "the resolution is coarser than the window is long",
-            where=place,
-            got=shown(window.resolution),
-            expected=f"at most the length, {shown(window.length)}",
-            hint="leave it out for one that suits the length",
         )

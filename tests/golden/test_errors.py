@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, errors, lifetime, sliding, tumbling
+from tegula import agg, errors, hopping, lifetime, sliding, tumbling
 from tegula.schemas.codec import collect
 from tegula.schemas.types import DataType
 from tegula.schemas.validation import faults
@@ -136,6 +136,22 @@ FEATURES = {
     ),
 }
 
+WINDOWS = {
+    "an offset of words": sliding("1h", offset="a week"),
+    "a bare number as offset": sliding("1h", offset=7),  # type: ignore[arg-type]
+    "an offset into the future": sliding("1h", offset=timedelta(days=-1)),
+    "an offset in text with a sign": sliding("1h", offset="-1d"),
+    "a century and an hour ago": sliding("1h", offset="36525d"),
+    "the instant included by text": sliding("1h", include_instant="yes"),  # type: ignore[arg-type]
+    "three centuries": sliding("109575d"),
+    "a hop of no time": hopping("1h", "0s"),
+    "a size of no time": hopping("0s", "1h"),
+    "a hop past the size": hopping("5m", "1h"),
+    "hops without unit": hopping("1h", 300),  # type: ignore[arg-type]
+    "a running hop by number": hopping("1h", "5m", current=1),  # type: ignore[arg-type]
+    "ever, and the instant by number": lifetime(include_instant=1),  # type: ignore[arg-type]
+}
+
 SPEND = view()
 SERVICES = {
     "a version of text": tg.FeatureService("fraud", version="1", features=[SPEND]),  # type: ignore[arg-type]
@@ -160,6 +176,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     "views": VIEWS,
     "wheres": WHERES,
     "features": FEATURES,
+    "windows": {case: feature(agg.count().over(window)) for case, window in WINDOWS.items()},
     "services": SERVICES,
     "together": TOGETHER,
 }

@@ -54,25 +54,57 @@ ANY_TYPE = ("count_values", "min", "max", "first", "last", "approx_distinct")
 NUMERIC = ("sum", "mean", "variance", "stddev")
 
 
-def sliding(length_us: int, resolution: str | int) -> tuple[Any, naive.Window]:
+def sliding(
+    length_us: int, resolution: str | int, offset_us: int, include: bool
+) -> tuple[Any, naive.Window]:
     """A sliding window, and the same as plain facts."""
     grid_us = {"auto": automatic_resolution_us(length_us), "exact": 1}.get(str(resolution))
-    spec = tg.sliding(f"{length_us}us", resolution=resolution if grid_us else f"{resolution}us")
-    return spec, {"kind": "sliding", "length": length_us, "resolution": grid_us or resolution}
+    spec = tg.sliding(
+        f"{length_us}us",
+        resolution=resolution if grid_us else f"{resolution}us",
+        offset=f"{offset_us}us",
+        include_instant=include,
+    )
+    facts = {"length": length_us, "resolution": grid_us or resolution, "offset": offset_us}
+    return spec, {"kind": "sliding", **facts, "include": include}
 
 
-def tumbling(size_us: int, current: bool) -> tuple[Any, naive.Window]:
+def tumbling(size_us: int, current: bool, include: bool) -> tuple[Any, naive.Window]:
     """A tumbling window, and the same as plain facts."""
-    facts = {"kind": "tumbling", "size": size_us, "current": current}
-    return tg.tumbling(f"{size_us}us", current=current), facts
+    facts = {"kind": "tumbling", "size": size_us, "current": current, "include": include}
+    return tg.tumbling(f"{size_us}us", current=current, include_instant=include), facts
+
+
+def hopping(size_us: int, hop_us: int, current: bool, include: bool) -> tuple[Any, naive.Window]:
+    """A hopping window, and the same as plain facts."""
+    size_us = max(size_us, hop_us)
+    spec = tg.hopping(f"{size_us}us", f"{hop_us}us", current=current, include_instant=include)
+    facts = {"size": size_us, "hop": hop_us, "current": current, "include": include}
+    return spec, {"kind": "hopping", **facts}
+
+
+def lifetime(include: bool) -> tuple[Any, naive.Window]:
+    """The lifetime window, and the same as plain facts."""
+    return tg.lifetime(include_instant=include), {"kind": "lifetime", "include": include}
 
 
 lengths_us = st.sampled_from([10 * SECOND_US, 10 * MINUTE_US, HOUR_US, 7 * HOUR_US, 3 * DAY_US])
+offsets_us = st.sampled_from([0, 0, 0, 1, 7 * SECOND_US, 30 * MINUTE_US, HOUR_US, 2 * DAY_US])
+sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
+hops_us = st.sampled_from([7 * SECOND_US, MINUTE_US, 25 * MINUTE_US, HOUR_US])
+includes = st.sampled_from([False, False, True])
 windows = st.one_of(
-    st.builds(sliding, lengths_us, st.just("exact")),
-    st.builds(sliding, lengths_us, st.sampled_from(["auto", SECOND_US, 7 * SECOND_US])),
-    st.builds(tumbling, st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US]), st.booleans()),
-    st.just((tg.lifetime(), {"kind": "lifetime"})),
+    st.builds(sliding, lengths_us, st.just("exact"), offsets_us, includes),
+    st.builds(
+        sliding,
+        lengths_us,
+        st.sampled_from(["auto", SECOND_US, 7 * SECOND_US]),
+        offsets_us,
+        includes,
+    ),
+    st.builds(tumbling, sizes_us, st.booleans(), includes),
+    st.builds(hopping, sizes_us, hops_us, st.booleans(), includes),
+    st.builds(lifetime, includes),
 )
 
 

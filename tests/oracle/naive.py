@@ -16,7 +16,8 @@ from fractions import Fraction
 from typing import Any
 
 Window = Mapping[str, Any]
-"""A window as plain facts: `kind`, and `length` and `resolution`, or `size` and `current`."""
+"""A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
+`current`; and `include`, whether events at the instant count."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +78,47 @@ def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counte
 
 def bounds(window: Window, at_us: int) -> tuple[float, int]:
     """`[start, end)` of a window at an instant."""
+    if window.get("include"):
+        at_us += 1
     if window["kind"] == "lifetime":
         return -math.inf, at_us
     if window["kind"] == "sliding":
-        older = at_us - window["length"]
-        return math.floor(Fraction(older, window["resolution"])) * window["resolution"], at_us
-    edge = (at_us // window["size"]) * window["size"]
-    if window.get("current"):
+        offset = window.get("offset", 0)
+        start = floor(at_us - offset - window["length"], window["resolution"])
+        return start, floor(at_us - offset, window["resolution"]) if offset else at_us
+    if window["kind"] == "hopping":
+        first = floor(at_us, window["hop"])
+        if window["current"]:
+            return first + window["hop"] - window["size"], at_us
+        return first - window["size"], first
+    edge = floor(at_us, window["size"])
+    if window["current"]:
         return edge, at_us
     return edge - window["size"], edge
+
+
+def floor(at_us: int, step_us: int) -> int:
+    """The last multiple of a step at or before an instant."""
+    return math.floor(Fraction(at_us, step_us)) * step_us
+
+
+def passes(window: Window) -> list[int]:
+    """How long after an event an edge of the window may pass over it."""
+    if window["kind"] == "sliding":
+        offset: int = window.get("offset", 0)
+        return [offset, offset + window["length"]]
+    return [window[name] for name in ("size", "hop") if name in window]
 
 
 def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> float:
     """The greatest distance back that any window may read, and what is kept beyond it."""
     reaches = {
         "lifetime": lambda w: math.inf,
-        "sliding": lambda w: w["length"] + w["resolution"] - 1,
+        "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
+        "hopping": lambda w: w["size"] + (0 if w["current"] else w["hop"]) - 1,
         "tumbling": lambda w: w["size"] * (1 if w["current"] else 2),
     }
-    reach_us: float = max(reaches[window["kind"]](window) for window in windows)
+    reach_us: float = max(reaches[w["kind"]](w) - bool(w.get("include")) for w in windows)
     return reach_us + depth_us + disorder_us
 
 
@@ -134,9 +157,10 @@ def status(
     answer: Any, window: Window, events: Sequence[Event], at_us: int, retained_us: float
 ) -> str:
     """`NOT_FOUND`, `EMPTY` or `PRESENT`: how the answer `answer` of `value` is to be taken."""
-    if not any(at_us - retained_us <= e.at_us < at_us for e in events):
+    inside = within(window, events, at_us)
+    if not inside and not any(at_us - retained_us <= e.at_us < at_us for e in events):
         return "NOT_FOUND"
-    return "PRESENT" if within(window, events, at_us) and answer is not None else "EMPTY"
+    return "PRESENT" if inside and answer is not None else "EMPTY"
 
 
 def within(window: Window, events: Sequence[Event], at_us: int) -> list[Event]:

@@ -166,7 +166,7 @@ class World:
         if not times_us:
             return
         edge_us = chance.choice(times_us)
-        edge_us += chance.choice([0, 1, 1, 1]) * (facts.get("length") or facts.get("size") or 0)
+        edge_us += chance.choice([0, *naive.passes(facts)])
         for at_us in (edge_us - 1, edge_us, edge_us + 1):
             now_us = self.driver.clock()
             if now_us - self.case.depth_us <= at_us <= now_us + 4 * DAY_US:
@@ -207,7 +207,7 @@ class World:
             if is_past:
                 return
             assert later, where
-            assert self.is_cut(mine, at_us), where
+            assert self.is_cut(window, mine, at_us), where
             return
         expected = naive.value(aggregate, window, events, at_us)
         assert naive.same(got, expected), f"{where}, expected {expected!r}"
@@ -216,13 +216,14 @@ class World:
             return  # only the tile's second is known, which the newest event may share
         assert status.name == wanted, where
 
-    def is_cut(self, mine: Sequence[naive.Record], at_us: int) -> bool:
-        """Whether the instant lies inside a second of which events were kept as one tile."""
+    def is_cut(self, window: naive.Window, mine: Sequence[naive.Record], at_us: int) -> bool:
+        """Whether the window's end lies inside a second of which events were kept as one tile."""
         if any(
             w["kind"] != "lifetime" and w.get("resolution", 0) % SECOND_US
             for _, w in self.case.windows
         ):
             return False
+        at_us += bool(window.get("include"))
         second = at_us // SECOND_US
         return at_us % SECOND_US > 0 and any(
             (r.at_us or 0) // SECOND_US == second and (r.at_us or 0) <= r.log_us for r in mine

@@ -11,7 +11,14 @@ from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.schemas.types import DataType, Float64, Int64, String
 from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.algebra import Column, Order, Runs
-from tegula.windows.geometry import Lifetime, Sliding, Tumbling, Window
+from tegula.windows.geometry import (
+    Hopping,
+    IncludingInstant,
+    Lifetime,
+    Sliding,
+    Tumbling,
+    Window,
+)
 from tegula.windows.shape import Shape, Slot, WindowedFeature
 from tegula.windows.tiles import KeyedTiles, Tiles
 
@@ -21,12 +28,18 @@ TYPES: dict[str, DataType] = {"float": Float64, "int": Int64, "string": String}
 
 def facts(window: Window) -> dict[str, object]:
     """A window as plain facts, for the naive recomputation."""
+    if isinstance(window, IncludingInstant):
+        return {**facts(window.window), "include": True}
     if isinstance(window, Sliding):
         return {
             "kind": "sliding",
             "length": window.length_us,
             "resolution": window.resolution_us,
+            "offset": window.offset_us,
         }
+    if isinstance(window, Hopping):
+        spans = {"size": window.size_us, "hop": window.hop_us}
+        return {"kind": "hopping", **spans, "current": window.current}
     if isinstance(window, Tumbling):
         return {"kind": "tumbling", "size": window.size_us, "current": window.current}
     assert isinstance(window, Lifetime)

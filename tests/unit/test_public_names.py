@@ -29,6 +29,7 @@ NAMES = [
     "Timestamp",
     "agg",
     "errors",
+    "hopping",
     "lifetime",
     "sliding",
     "tumbling",

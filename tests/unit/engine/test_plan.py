@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tegula as tg
-from tegula import agg, lifetime, sliding, tumbling
+from tegula import agg, hopping, lifetime, sliding, tumbling
 from tegula.engine.plan import compile as compile_plan
 from tegula.engine.plan import compile_view
 from tegula.schemas.codec import collect, dump, load
 from tegula.schemas.fingerprints import structural
 from tegula.schemas.nodes import Column
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
-from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
 
 CARD = tg.Entity("card", keys={"card_id": tg.String, "bank": tg.Int64})
 PAYMENTS = tg.Stream(
@@ -136,6 +136,12 @@ def test_law_stored_definitions_compile_to_the_same_plan(drawn):
         (tumbling("1d"), Tumbling(DAY_US, current=False)),
         (tumbling("1d", current=True), Tumbling(DAY_US, current=True)),
         (lifetime(), Lifetime()),
+        (sliding("1d", offset="7d"), Sliding(DAY_US, HOUR_US, 7 * DAY_US)),
+        (sliding("1h", resolution="exact", offset="1s"), Sliding(HOUR_US, 1, SECOND_US)),
+        (hopping("1h", "5m"), Hopping(HOUR_US, 5 * MINUTE_US)),
+        (hopping("1h", "5m", current=True), Hopping(HOUR_US, 5 * MINUTE_US, current=True)),
+        (lifetime(include_instant=True), IncludingInstant(Lifetime())),
+        (tumbling("1d", include_instant=True), IncludingInstant(Tumbling(DAY_US))),
     ],
 )
 def test_window_becomes_its_geometry(spec, geometry):

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, lifetime, sliding, tumbling
+from tegula import agg, hopping, lifetime, sliding, tumbling
 from tegula.schemas.codec import FORMAT, collect, dump, load
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import FormatUnknown
 from tegula.schemas.fingerprints import operational, structural
+from tegula.schemas.stored_windows import load_window
 from tegula.schemas.validation import validate
 
 CARD = tg.Entity("card", keys={"card_id": tg.String, "bank": tg.Int64}, description="plastic")
@@ -41,6 +42,11 @@ SPEND = tg.FeatureView(
         "recent": agg.mean("amount").over(sliding("1d", resolution="5m"), default=0.5),
         "spread": agg.stddev("amount", ddof=0).over(tumbling("1d", current=True)),
         "last_at": agg.last("at").over(lifetime(), description="when it was seen last"),
+        "week_before": agg.count().over(sliding("7d", offset="168h")),
+        "by_hour": agg.count().over(hopping("1d", "60m")),
+        "this_hour": agg.count().over(hopping("1d", "1h", current=True, include_instant=True)),
+        "seen": agg.count().over(lifetime(include_instant=True)),
+        "today": agg.count().over(tumbling("1d", include_instant=True)),
     },
     allowed_lateness="1h",
 )
@@ -80,6 +86,24 @@ def test_stored_form_of_another_version_is_refused(definitions):
     with pytest.raises(FormatUnknown, match="format 99"):
         load(stored | {"format": 99})
     assert stored["format"] == FORMAT
+
+
+def test_stored_windows_are_spelled_one_way(definitions):
+    stored = dict(dump(definitions)["views"][0]["features"])
+    assert stored["n"]["window"] == {"kind": "sliding", "length": "1h", "resolution": "auto"}
+    assert stored["week_before"]["window"]["offset"] == "7d"
+    assert stored["by_hour"]["window"] == {
+        "kind": "hopping",
+        "size": "1d",
+        "hop": "1h",
+        "current": False,
+    }
+    assert stored["seen"]["window"] == {"kind": "lifetime", "include_instant": True}
+
+
+def test_stored_window_of_an_unknown_kind_is_refused_and_not_taken_for_another():
+    with pytest.raises(FormatUnknown, match="a window of the kind lunar"):
+        load_window({"kind": "lunar"})
 
 
 def test_collect_finds_all_that_a_service_refers_to():

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, sliding, tumbling
+from tegula import agg, hopping, sliding, tumbling
 from tegula.schemas.fingerprints import operational, structural, structure
 
 SCHEMA = {"card_id": tg.String, "shop": tg.String, "amount": tg.Float64, "at": tg.Timestamp}
@@ -42,6 +42,7 @@ SAME = {
         spent=agg.sum(pl.col("amount")).over(sliding("1d"))
     ),
     "a span spelled otherwise": features(spent=agg.sum("amount").over(sliding(timedelta(days=1)))),
+    "no offset, said aloud": features(n=agg.count().over(sliding("1h", offset="0h"))),
     "a constant of another width": view(where=pl.col("amount") > pl.lit(0, dtype=pl.Int16)),
 }
 
@@ -74,6 +75,9 @@ STRUCTURAL = {
     "a parameter": features(spent=agg.variance("amount", ddof=0).over(sliding("1d"))),
     "a longer window": features(n=agg.count().over(sliding("7d"))),
     "a finer resolution": features(n=agg.count().over(sliding("1h", resolution="exact"))),
+    "an offset": features(n=agg.count().over(sliding("1h", offset="1h"))),
+    "the instant included": features(n=agg.count().over(sliding("1h", include_instant=True))),
+    "a window that hops": features(n=agg.count().over(hopping("1h", "5m"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
     "one key column more": view(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tegula.schemas.outcomes import Status
 from tegula.windows.coarsen import coarsen
 from tegula.windows.finish import FeatureColumn, finish
-from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
 from tegula.windows.ladder import DAY, EVER, EVER_START_US, HOUR, INSTANT, MINUTE, SECOND
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import (
@@ -31,15 +31,23 @@ from tests.support.shapes import facts, lift_events, shape_of
 SECOND_US, MINUTE_US, HOUR_US, DAY_US = shapes.SECOND, shapes.MINUTE, shapes.HOUR, shapes.DAY
 AGGREGATES = ("count", "sum", "min", "max", "last")
 
-windows = st.one_of(
+plain = st.one_of(
     st.builds(
-        lambda length_us, resolution_us: Sliding(length_us, resolution_us),
+        Sliding,
         st.sampled_from([MINUTE_US, 10 * MINUTE_US, HOUR_US, 90_500_000, DAY_US, 3 * DAY_US]),
         st.sampled_from([1, SECOND_US, MINUTE_US, 5 * MINUTE_US, HOUR_US, 7 * SECOND_US]),
+        st.sampled_from([0, 0, 1, 7 * SECOND_US, HOUR_US, DAY_US]),
     ),
     st.builds(Tumbling, st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US]), st.booleans()),
+    st.builds(
+        Hopping,
+        st.sampled_from([90 * MINUTE_US, 61 * MINUTE_US, DAY_US]),
+        st.sampled_from([MINUTE_US, 25 * MINUTE_US, HOUR_US]),
+        st.booleans(),
+    ),
     st.just(Lifetime()),
 )
+windows = plain | plain | st.builds(IncludingInstant, plain)
 instants_us = st.one_of(
     st.integers(-3 * DAY_US, 3 * DAY_US),
     st.integers(-5000, 5000).map(lambda second: second * SECOND_US),

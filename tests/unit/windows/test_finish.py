@@ -10,7 +10,7 @@ import pytest
 
 from tegula.schemas.outcomes import Status
 from tegula.windows.finish import FeatureColumn, finish, to_python
-from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import IncludingInstant, Lifetime, Sliding, Tumbling
 from tegula.windows.ladder import EVER_START_US
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles
@@ -120,6 +120,32 @@ def test_complete_tumbling_window_is_never_cut_by_the_instant():
     shape = shape_of(["count"], [Tumbling(HOUR)])
     times_us = NOON - HOUR - 1, NOON - HOUR, NOON - 1, NOON, NOON + 800_000
     assert answer(shape, NOON + 700_000, *times_us) == [(2, Status.PRESENT)]
+
+
+INCLUDING = shape_of(["count"], [IncludingInstant(HOURLY), HOURLY])
+
+
+def test_window_that_includes_the_instant_counts_an_event_at_it_and_finds_its_key():
+    assert answer(INCLUDING, NOON, NOON) == [(1, Status.PRESENT), (0, Status.NOT_FOUND)]
+    assert answer(INCLUDING, NOON - 1, NOON) == [(0, Status.NOT_FOUND)] * 2
+    assert answer(INCLUDING, NOON + 1, NOON) == [(1, Status.PRESENT)] * 2
+
+
+def test_second_that_ends_after_an_included_instant_is_coarse_if_a_later_event_is_in_it():
+    (including, _) = answer(INCLUDING, NOON, NOON, NOON + 1)
+    assert including == (2, Status.COARSE)
+    columns = finish(INCLUDING, keyed(INCLUDING, NOON, NOON + 1), NOON, np.array([NEVER_US]))
+    assert bounds(columns[0]) == (NOON - HOUR, NOON + SECOND)
+    assert bounds(columns[1]) == (NOON - HOUR, NOON)
+
+
+def test_window_before_an_offset_ignores_what_came_since():
+    shape = shape_of(["count"], [Sliding(HOUR, MINUTE, HOUR)])
+    times_us = NOON - 2 * HOUR - 1, NOON - 2 * HOUR, NOON - HOUR - 1, NOON - HOUR, NOON - 1, NOON
+    assert answer(shape, NOON, *times_us) == [(2, Status.PRESENT)]
+    assert answer(shape, NOON + MINUTE - 1, *times_us) == [(2, Status.PRESENT)]
+    (column,) = finish(shape, keyed(shape, *times_us), NOON + 7, np.array([NEVER_US]))
+    assert bounds(column) == (NOON - 2 * HOUR, NOON - HOUR)
 
 
 def bounds(column: FeatureColumn) -> tuple[int, int]:

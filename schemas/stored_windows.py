@@ -1,0 +1,75 @@
+"""Windows as plain JSON: what the registry stores of them, and what fingerprints cover.
+
+A field that has its default and came later than its window is left out, so that what was stored
+before it was there still reads, and keeps its fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import FormatUnknown
+from .time import Duration, format_duration, parse_duration
+from .windows import (
+    AUTO,
+    EXACT,
+    NO_OFFSET,
+    HoppingSpec,
+    LifetimeSpec,
+    SlidingSpec,
+    TumblingSpec,
+    WindowSpec,
+)
+
+
+def dump_window(window: WindowSpec) -> dict[str, Any]:
+    """A window by its kind, with its spans as their shortest text."""
+    stored = _dump(window)
+    if window.include_instant:
+        stored["include_instant"] = True
+    return stored
+
+
+def load_window(stored: Mapping[str, Any]) -> WindowSpec:
+    """The window that `dump_window` stored. Raises `FormatUnknown` for a kind that is not known."""
+    kind = stored["kind"]
+    including = stored.get("include_instant", False)
+    if kind == "sliding":
+        offset = stored.get("offset", NO_OFFSET)
+        return SlidingSpec(stored["length"], stored["resolution"], offset, including)
+    if kind == "tumbling":
+        return TumblingSpec(stored["size"], stored["current"], including)
+    if kind == "hopping":
+        return HoppingSpec(stored["size"], stored["hop"], stored["current"], including)
+    if kind == "lifetime":
+        return LifetimeSpec(including)
+    raise FormatUnknown(
+        where="stored definitions", got=f"a window of the kind {kind}", expected="one known here"
+    )
+
+
+def _dump(window: WindowSpec) -> dict[str, Any]:
+    if isinstance(window, SlidingSpec):
+        stored = {
+            "kind": "sliding",
+            "length": _span(window.length),
+            "resolution": _resolution(window.resolution),
+        }
+        if parse_duration(window.offset):
+            stored["offset"] = _span(window.offset)
+        return stored
+    if isinstance(window, TumblingSpec):
+        return {"kind": "tumbling", "size": _span(window.size), "current": window.current}
+    if isinstance(window, HoppingSpec):
+        spans = {"size": _span(window.size), "hop": _span(window.hop)}
+        return {"kind": "hopping", **spans, "current": window.current}
+    return {"kind": "lifetime"}
+
+
+def _resolution(resolution: Duration) -> Duration:
+    return resolution if resolution in (AUTO, EXACT) else _span(resolution)
+
+
+def _span(span: Duration) -> str:
+    return format_duration(parse_duration(span))

@@ -1,0 +1,131 @@
+"""The faults of windows: spans, grids, and how far back they reach.
+
+Arguments are `Any` where nothing about them is known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import BadDuration, BadParameter, BadWindow, DefinitionFault, shown
+from ..time import CENTURY_US, format_duration, parse_duration
+from ..windows import AUTO, EXACT, HoppingSpec, LifetimeSpec, SlidingSpec, TumblingSpec
+from .checks import did_you_mean, span_faults
+
+
+def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
+    """What is wrong with one window, or with what stands where a window belongs."""
+    if isinstance(window, SlidingSpec):
+        yield from _sliding_faults(window, place)
+    elif isinstance(window, TumblingSpec):
+        yield from span_faults(window.size, f"{place}, size", least_us=1)
+        yield from _flag_faults(window, "current", place)
+    elif isinstance(window, HoppingSpec):
+        yield from _hopping_faults(window, place)
+    elif not isinstance(window, LifetimeSpec):
+        yield _not_a_window(window, place)
+        return
+    yield from _flag_faults(window, "include_instant", place)
+
+
+def _not_a_window(given: Any, place: str) -> BadWindow:
+    called = "call it, as in lifetime()" if callable(given) else ""
+    text = f"sliding({shown(given)}) or tumbling({shown(given)})" if isinstance(given, str) else ""
+    return BadWindow(
+        "this is not a window",
+        where=place,
+        got=shown(given),
+        expected="sliding('1h'), tumbling('1d'), hopping('1h', '5m') or lifetime()",
+        hint=called or (f"write {text}" if text else ""),
+    )
+
+
+def _flag_faults(window: Any, name: str, place: str) -> Iterator[DefinitionFault]:
+    value = getattr(window, name)
+    if not isinstance(value, bool):
+        yield BadParameter(
+            f"{name} is not true or false",
+            where=place,
+            got=shown(value),
+            expected="True or False",
+        )
+
+
+def _sliding_faults(window: SlidingSpec, place: str) -> Iterator[DefinitionFault]:
+    yield from span_faults(window.length, f"{place}, length", least_us=1)
+    yield from span_faults(window.offset, f"{place}, offset")
+    yield from _grid_faults(window, f"{place}, resolution")
+    length_us, offset_us = _span_us(window.length), _span_us(window.offset)
+    if length_us is not None and offset_us is not None and offset_us > CENTURY_US - length_us > 0:
+        yield _too_far(length_us + offset_us, place, "a smaller offset")
+
+
+def _hopping_faults(window: HoppingSpec, place: str) -> Iterator[DefinitionFault]:
+    yield from span_faults(window.size, f"{place}, size", least_us=1)
+    yield from span_faults(window.hop, f"{place}, hop", least_us=1)
+    yield from _flag_faults(window, "current", place)
+    size_us, hop_us = _span_us(window.size), _span_us(window.hop)
+    if size_us and hop_us and size_us < hop_us:
+        yield BadWindow(
+            "the window hops further than it is long, so events would fall between two windows",
+            where=f"{place}, hop",
+            got=shown(window.hop),
+            expected=f"at most the size, {shown(window.size)}",
+            hint="the size comes first: "
+            f"did you mean hopping({shown(window.hop)}, {shown(window.size)})?",
+        )
+
+
+def _grid_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
+    """A resolution that is neither a name nor a span up to the window's length."""
+    resolution: Any = window.resolution
+    if isinstance(resolution, str) and resolution in (AUTO, EXACT):
+        return
+    try:
+        resolution_us = parse_duration(resolution)
+    except BadDuration:
+        yield BadWindow(
+            "this is not a resolution",
+            where=place,
+            got=shown(resolution),
+            expected="'auto', 'exact', or a span such as '1m'",
+            hint=did_you_mean(resolution, [AUTO, EXACT]),
+        )
+        return
+    if resolution_us == 0:
+        yield BadWindow(
+            "a resolution of no time cannot be",
+            where=place,
+            got=shown(resolution),
+            expected="at least 1us",
+            hint="for an exact older edge, use resolution='exact'",
+        )
+        return
+    length_us = _span_us(window.length)
+    if length_us is not None and resolution_us > length_us:
+        yield BadWindow(
+            "the resolution is coarser than the window is long",
+            where=place,
+            got=shown(resolution),
+            expected=f"at most the length, {shown(window.length)}",
+            hint="leave it out for one that suits the length",
+        )
+
+
+def _too_far(reach_us: int, place: str, remedy: str) -> BadWindow:
+    return BadWindow(
+        "this window reaches back too far",
+        where=place,
+        got=f"{format_duration(reach_us)} from the instant to its older edge",
+        expected="at most 100 years (36525d)",
+        hint=f"take {remedy}",
+    )
+
+
+def _span_us(span: Any) -> int | None:
+    """The span in µs; None if it is none, which is a fault of its own."""
+    try:
+        return parse_duration(span)
+    except BadDuration:
+        return None
