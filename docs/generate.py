@@ -270,7 +270,9 @@ def _gives(signature: agg.Signature) -> str:
 
 def _state(name: str, kind: str) -> str:
     """Bytes of all states that the aggregate needs for an input of this kind."""
-    fields = [f for need in AGGREGATES[name].needs(kind, {}) for f in need.monoid.fields]
+    second = agg.SIGNATURES[name].second
+    kinds = kind if second is None else f"{kind},{min(second)}"
+    fields = [f for need in AGGREGATES[name].needs(kinds, {}) for f in need.monoid.fields]
     fixed = 8 * sum(one.dtype != "bytes" for one in fields)
     varying = any(one.dtype == "bytes" for one in fields)
     return (f"{fixed} bytes" if fixed else "") + (

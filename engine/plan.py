@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 from ..schemas.definitions import (
     Definitions,
@@ -23,11 +24,12 @@ from ..schemas.definitions import (
     Kafka,
     Stream,
 )
-from ..schemas.expressions import lower, result_type
+from ..schemas.expressions import lower
 from ..schemas.fingerprints import structural
+from ..schemas.inputs import aggregate_name, input_kind, input_node, input_types, stored_params
 from ..schemas.nodes import Node, fingerprint, text
 from ..schemas.time import parse_duration
-from ..schemas.types import DataType, Kind
+from ..schemas.types import DataType
 from ..windows.aggregates import AGGREGATES
 from ..windows.algebra import Monoid
 from ..windows.shape import Shape, Slot, WindowedFeature
@@ -35,6 +37,10 @@ from .plan_text import describe
 from .plan_windows import window_of
 
 __all__ = ["Build", "Plan", "ServicePlan", "StreamPlan", "compile", "compile_view"]
+
+
+Inputs: TypeAlias = Mapping[Node, tuple[DataType, ...]]
+"""Distinct inputs with their types: one, or the two of a pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,9 @@ class Build:
     """One structural version of a view: what its events become, and what its tiles hold.
 
     `inputs` are the distinct columns that aggregates read: a name for people, the expression, the
-    kind of its values; `Slot.input` counts in them. `fingerprint` is the view's structural one,
-    which state carries and must match. `allowed_lateness_us` is None where retention decides.
+    kind of its values (of pairs, both: `"float,int"`); `Slot.input` counts in them. `fingerprint`
+    is the view's structural one, which state carries and must match. `allowed_lateness_us` is None
+    where retention decides.
     """
 
     id: int
@@ -66,7 +73,7 @@ class Build:
     stream: str
     entity_keys: tuple[tuple[str, DataType], ...]
     where: Node | None
-    inputs: tuple[tuple[str, Node, Kind], ...]
+    inputs: tuple[tuple[str, Node, str], ...]
     shape: Shape
     fingerprint: str
     disorder_us: int
@@ -141,7 +148,7 @@ def compile_view(view: FeatureView, build: int) -> Build:
         stream=view.stream.name,
         entity_keys=tuple(view.entity.keys.items()),
         where=None if view.where is None else lower(view.where),
-        inputs=tuple((text(node), node, dtype.kind) for node, dtype in inputs.items()),
+        inputs=tuple((text(node), node, input_kind(types)) for node, types in inputs.items()),
         shape=Shape(
             slots=slots,
             features=tuple(
@@ -156,29 +163,29 @@ def compile_view(view: FeatureView, build: int) -> Build:
     )
 
 
-def _inputs(view: FeatureView) -> dict[Node, DataType]:
+def _inputs(view: FeatureView) -> dict[Node, tuple[DataType, ...]]:
     """The distinct inputs with their types, in an order that no order of features decides.
 
     Slots count in it and stored tiles hold slots by place, so it must not change when features are
     written in another order.
     """
-    given = [feature.aggregate.input for feature in view.features.values()]
-    nodes = {lower(one) for one in given if one is not None}
+    given = [input_node(feature.aggregate) for feature in view.features.values()]
+    nodes = {node for node in given if node is not None}
     ordered = sorted(nodes, key=lambda node: (text(node), fingerprint(node)))
-    return {node: result_type(node, view.stream.schema) for node in ordered}
+    return {node: input_types(node, view.stream.schema) for node in ordered}
 
 
-def _needs(feature: Feature, inputs: Mapping[Node, DataType]) -> list[tuple[Monoid, int | None]]:
+def _needs(feature: Feature, inputs: Inputs) -> list[tuple[Monoid, int | None]]:
     """The states that a feature reads: each with the place of its input among all inputs."""
     spec = feature.aggregate
-    node = None if spec.input is None else lower(spec.input)
-    kind = None if node is None else inputs[node].kind
-    needs = AGGREGATES[spec.name].needs(kind, spec.params)
+    node = input_node(spec)
+    kind = None if node is None else input_kind(inputs[node])
+    needs = AGGREGATES[aggregate_name(spec)].needs(kind, stored_params(spec))
     place = None if node is None else list(inputs).index(node)
     return [(need.monoid, place if need.takes_input else None) for need in needs]
 
 
-def _slots(view: FeatureView, inputs: Mapping[Node, DataType]) -> tuple[Slot, ...]:
+def _slots(view: FeatureView, inputs: Inputs) -> tuple[Slot, ...]:
     """Each distinct (monoid, input) once, ordered by input and name: the order in stored tiles."""
     found: dict[tuple[int, str], Slot] = {}
     names = [text(node) for node in inputs]
@@ -192,20 +199,21 @@ def _slots(view: FeatureView, inputs: Mapping[Node, DataType]) -> tuple[Slot, ..
 def _feature(
     name: str,
     feature: Feature,
-    inputs: Mapping[Node, DataType],
+    inputs: Inputs,
     places: Mapping[tuple[str, int | None], int],
 ) -> WindowedFeature:
     spec = feature.aggregate
-    aggregate = AGGREGATES[spec.name]
-    input_type = None if spec.input is None else inputs[lower(spec.input)]
+    node, aggregate = input_node(spec), AGGREGATES[aggregate_name(spec)]
+    input_type = None if node is None else inputs[node][0]
+    params = MappingProxyType(stored_params(spec))
     return WindowedFeature(
         name=name,
         aggregate=aggregate,
         slots=tuple(places[monoid.name, place] for monoid, place in _needs(feature, inputs)),
         window=window_of(feature.window),
-        output=aggregate.output(input_type, spec.params),
+        output=aggregate.output(input_type, params),
         default=feature.default,
-        params=MappingProxyType(dict(spec.params)),
+        params=params,
     )
 
 

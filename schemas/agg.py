@@ -4,143 +4,136 @@ Each function takes a column's name or a Polars expression over one event's colu
 are skipped; NaN and infinities count as null. Over an empty window `count`, `sum` and
 `approx_distinct` are 0 and all others are null, unless the feature declares a `default`.
 
-`SIGNATURES` says what each one takes and gives; validation reads it, and a test holds it against
-the aggregates that the `windows` layer registers.
+Every aggregate takes `where=`, an expression that is true or false for an event: only events for
+which it is true are looked at, as if the view had no others. (A view's own `where` goes before, and
+decides too which events belong to the view at all.)
+
+`SIGNATURES` says what each one takes and gives (see `signatures`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TypeAlias
 
 import polars as pl
 
 from .definitions import AggregateSpec
-from .types import DataType, Float64, Int64, Kind
+from .signatures import SIGNATURES, Signature
+from .time import Duration
 
 __all__ = [
     "SIGNATURES",
     "Signature",
+    "all",
+    "any",
     "approx_distinct",
     "count",
+    "count_if",
     "first",
     "last",
     "max",
     "mean",
     "min",
+    "range",
+    "rate",
     "stddev",
     "sum",
     "variance",
 ]
 
 Input: TypeAlias = pl.Expr | str
+Where: TypeAlias = pl.Expr | str | None
 
 
-def count(column: Input | None = None) -> AggregateSpec:
+def count(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
     """How many events there are; with a column, in how many it is not null. An integer."""
-    return AggregateSpec("count", column)
+    return AggregateSpec("count", column, where=where)
 
 
-def sum(column: Input) -> AggregateSpec:
+def count_if(predicate: Input, *, where: Where = None) -> AggregateSpec:
+    """For how many events the predicate is true; null counts as not true. An integer.
+
+    `count(where=predicate)` says the same.
+    """
+    return AggregateSpec("count_if", predicate, where=where)
+
+
+def any(predicate: Input, *, where: Where = None) -> AggregateSpec:
+    """Whether the predicate is true for at least one event; null where it never had a value."""
+    return AggregateSpec("any", predicate, where=where)
+
+
+def all(predicate: Input, *, where: Where = None) -> AggregateSpec:
+    """Whether the predicate is true for every event at which it has a value; null over none."""
+    return AggregateSpec("all", predicate, where=where)
+
+
+def rate(
+    column: Input | None = None, *, per: Duration = "1s", where: Where = None
+) -> AggregateSpec:
+    """Events in each `per` of the window's true length; with a column, those where it is not null.
+
+    A float; 0 over nothing. Not over `lifetime()`, which has no length.
+    """
+    return AggregateSpec("rate", column, {"per": per}, where)
+
+
+def sum(column: Input, *, where: Where = None) -> AggregateSpec:
     """The sum of the input: an integer for integers, else a float.
 
     Integers are summed in 128 bits; a sum past 64 bits has the status OVERFLOW. Float sums are
     off by at most 1e-12 times the sum of the absolute values, in whatever order events came.
     """
-    return AggregateSpec("sum", column)
+    return AggregateSpec("sum", column, where=where)
 
 
-def mean(column: Input) -> AggregateSpec:
+def mean(column: Input, *, where: Where = None) -> AggregateSpec:
     """The arithmetic mean, a float; null over no values. Its error is that of `sum`."""
-    return AggregateSpec("mean", column)
+    return AggregateSpec("mean", column, where=where)
 
 
-def min(column: Input) -> AggregateSpec:
+def min(column: Input, *, where: Where = None) -> AggregateSpec:
     """The least value, of the input's type; texts are compared by their UTF-8 bytes."""
-    return AggregateSpec("min", column)
+    return AggregateSpec("min", column, where=where)
 
 
-def max(column: Input) -> AggregateSpec:
+def max(column: Input, *, where: Where = None) -> AggregateSpec:
     """The greatest value, of the input's type; order as in `min`."""
-    return AggregateSpec("max", column)
+    return AggregateSpec("max", column, where=where)
 
 
-def variance(column: Input, *, ddof: int = 1) -> AggregateSpec:
+def range(column: Input, *, where: Where = None) -> AggregateSpec:
+    """The greatest value less the least one, of the input's type; null over no values."""
+    return AggregateSpec("range", column, where=where)
+
+
+def variance(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
     """The variance, a float: of a sample with `ddof=1`, of the whole population with `ddof=0`.
 
     Null where there are not more values than `ddof`.
     """
-    return AggregateSpec("variance", column, {"ddof": ddof})
+    return AggregateSpec("variance", column, {"ddof": ddof}, where)
 
 
-def stddev(column: Input, *, ddof: int = 1) -> AggregateSpec:
+def stddev(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
     """The standard deviation: the square root of `variance`."""
-    return AggregateSpec("stddev", column, {"ddof": ddof})
+    return AggregateSpec("stddev", column, {"ddof": ddof}, where)
 
 
-def first(column: Input) -> AggregateSpec:
+def first(column: Input, *, where: Where = None) -> AggregateSpec:
     """The value of the earliest event that has one, of the input's type.
 
     Events at the same instant are ordered by stream, partition and offset, never by arrival.
     """
-    return AggregateSpec("first", column)
+    return AggregateSpec("first", column, where=where)
 
 
-def last(column: Input) -> AggregateSpec:
+def last(column: Input, *, where: Where = None) -> AggregateSpec:
     """The value of the latest event that has one, of the input's type; order as in `first`."""
-    return AggregateSpec("last", column)
+    return AggregateSpec("last", column, where=where)
 
 
-def approx_distinct(column: Input) -> AggregateSpec:
+def approx_distinct(column: Input, *, where: Where = None) -> AggregateSpec:
     """About how many different values there are, an integer: exact while there are few, then a
     HyperLogLog estimate."""
-    return AggregateSpec("approx_distinct", column)
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What an aggregate takes and gives.
-
-    `kinds` of input it has a meaning for, `optional` if it also works without input, `output` its
-    type for an input's type (None without input), `params` the allowed values of each parameter.
-    """
-
-    kinds: frozenset[Kind]
-    output: Callable[[DataType | None], DataType]
-    optional: bool = False
-    params: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-def _same(input_type: DataType | None) -> DataType:
-    # The unit is how the log writes an instant; a served instant has none.
-    return DataType((input_type or Int64).name)
-
-
-def _total(input_type: DataType | None) -> DataType:
-    return Float64 if input_type == Float64 else Int64
-
-
-def _always(output: DataType) -> Callable[[DataType | None], DataType]:
-    return lambda _: output
-
-
-_ANY: frozenset[Kind] = frozenset({"float", "int", "bool", "time", "string"})
-_NUMERIC: frozenset[Kind] = frozenset({"float", "int", "bool"})
-_DDOF = MappingProxyType({"ddof": (0, 1)})
-
-SIGNATURES: Mapping[str, Signature] = MappingProxyType(
-    {
-        "count": Signature(_ANY, _always(Int64), optional=True),
-        "sum": Signature(_NUMERIC, _total),
-        "mean": Signature(_NUMERIC, _always(Float64)),
-        "min": Signature(_ANY, _same),
-        "max": Signature(_ANY, _same),
-        "variance": Signature(_NUMERIC, _always(Float64), params=_DDOF),
-        "stddev": Signature(_NUMERIC, _always(Float64), params=_DDOF),
-        "first": Signature(_ANY, _same),
-        "last": Signature(_ANY, _same),
-        "approx_distinct": Signature(_ANY, _always(Int64)),
-    }
-)
+    return AggregateSpec("approx_distinct", column, where=where)

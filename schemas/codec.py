@@ -27,6 +27,7 @@ from .definitions import (
 )
 from .errors import FormatUnknown
 from .expressions import lower
+from .inputs import input_parts, stored_params
 from .nodes import from_json, to_json, to_polars
 from .stored_windows import dump_window, load_window
 from .time import Duration, format_duration, parse_duration
@@ -156,12 +157,17 @@ def dump_expression(expr: pl.Expr | str | None) -> dict[str, Any] | None:
 
 
 def dump_aggregate(aggregate: AggregateSpec) -> dict[str, Any]:
-    """An aggregate with its input."""
-    return {
+    """An aggregate with its input; two inputs are a list. Without `where` there is no such key."""
+    pair = isinstance(aggregate.input, tuple)
+    parts = [to_json(part) for part in input_parts(aggregate)]
+    stored = {
         "name": aggregate.name,
-        "input": dump_expression(aggregate.input),
-        "params": dict(aggregate.params),
+        "input": parts if pair else parts[0] if parts else None,
+        "params": stored_params(aggregate),
     }
+    if aggregate.where is None:
+        return stored
+    return {**stored, "where": dump_expression(aggregate.where)}
 
 
 def _dump_feature(feature: Feature) -> dict[str, Any]:
@@ -241,7 +247,12 @@ def _load_expression(stored: Mapping[str, Any] | None) -> pl.Expr | None:
 
 def _load_feature(stored: Mapping[str, Any]) -> Feature:
     one = stored["aggregate"]
-    aggregate = AggregateSpec(one["name"], _load_expression(one["input"]), one["params"])
+    given = one["input"]
+    read: Any = (
+        tuple(map(_load_expression, given)) if isinstance(given, list) else _load_expression(given)
+    )
+    where = _load_expression(one.get("where"))
+    aggregate = AggregateSpec(one["name"], read, one["params"], where)
     window = load_window(stored["window"])
     return Feature(aggregate, window, stored["default"], stored["description"])
 

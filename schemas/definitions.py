@@ -82,13 +82,15 @@ class Stream:
 class AggregateSpec:
     """An aggregate over a column or expression, not yet a feature: say `.over(window)`.
 
-    `input` is a column's name, a Polars expression over one event's columns, or None where events
-    themselves are counted.
+    `input` is a column's name, a Polars expression over one event's columns, two of these where the
+    aggregate reads pairs, or None where events themselves are counted. `where`: only events for
+    which it is true are looked at.
     """
 
     name: str
-    input: pl.Expr | str | None
+    input: pl.Expr | str | tuple[pl.Expr | str, pl.Expr | str] | None
     params: Mapping[str, Any] = field(default_factory=dict)
+    where: pl.Expr | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _frozen(self.params))

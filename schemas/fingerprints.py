@@ -17,6 +17,7 @@ from .canonical import canonical_json, digest
 from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view
 from .definitions import FeatureView
 from .expressions import lower
+from .inputs import input_node
 from .nodes import columns
 from .stored_windows import dump_window
 
@@ -56,8 +57,9 @@ def structure(view: FeatureView) -> dict[str, Any]:
 
 
 def _columns_read(view: FeatureView) -> list[str]:
-    inputs = [feature.aggregate.input for feature in view.features.values()]
-    read = [lower(one) for one in [*inputs, view.where] if one is not None]
+    inputs = [input_node(feature.aggregate) for feature in view.features.values()]
+    where = None if view.where is None else lower(view.where)
+    read = [node for node in [*inputs, where] if node is not None]
     return sorted({name for node in read for name in columns(node)})
 
 

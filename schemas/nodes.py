@@ -106,6 +106,7 @@ OPERATORS: Mapping[str, _Build] = MappingProxyType(
         "is_infinite": lambda a: a.is_infinite(),
         "fill_null": lambda a, b: a.fill_null(b),
         "coalesce": lambda *args: pl.coalesce(*args),
+        "pair": lambda a, b: pl.struct(a.alias("first"), b.alias("second")),
         "when": lambda test, then, other: pl.when(test).then(then).otherwise(other),
         "cast": _cast,
         "lowercase": lambda a: a.str.to_lowercase(),

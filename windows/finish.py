@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.outcomes import Status
-from .algebra import NULL, OVERFLOW, Runs, States, Values
+from .algebra import NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
 from .geometry import Window
 from .ladder import EVER, EVER_START_US
 from .shape import Shape, WindowedFeature
@@ -70,7 +70,7 @@ def finish(
         window: _collect(shape, keyed, window, at_us, horizon_us)
         for window in dict.fromkeys(feature.window for feature in features)
     }
-    return [_column(feature, windows[feature.window], found) for feature in features]
+    return [_column(feature, windows[feature.window], at_us, found) for feature in features]
 
 
 def _found(shape: Shape, keyed: KeyedTiles, at_us: np.ndarray) -> np.ndarray:
@@ -142,10 +142,15 @@ def _append(column: Values, tail: Values) -> Values:
     return pa.concat_arrays([column, tail])
 
 
-def _column(feature: WindowedFeature, window: _WindowStates, found: np.ndarray) -> FeatureColumn:
-    values, kinds = feature.aggregate.finish(
-        tuple(window.states[slot] for slot in feature.slots), feature.params
-    )
+def _column(
+    feature: WindowedFeature, window: _WindowStates, at_us: np.ndarray, found: np.ndarray
+) -> FeatureColumn:
+    states = tuple(window.states[slot] for slot in feature.slots)
+    if isinstance(feature.aggregate, AggregateAt):
+        reading = Reading(at_us, window.start_us, window.end_us)
+        values, kinds = feature.aggregate.finish_at(states, feature.params, reading)
+    else:
+        values, kinds = feature.aggregate.finish(states, feature.params)
     statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
     statuses[window.coarse] = Status.COARSE
     statuses[kinds == OVERFLOW] = Status.OVERFLOW

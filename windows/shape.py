@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..schemas.types import DataType
-from .algebra import Aggregate, Monoid, StateField
+from .algebra import Aggregate, AggregateAt, Monoid, StateField
 from .geometry import Window
 from .ladder import DAY, INSTANT, RUNG_US, SECOND
 
@@ -35,7 +35,7 @@ class WindowedFeature:
     """A feature as it is finished: an aggregate over the slots named, in one window."""
 
     name: str
-    aggregate: Aggregate
+    aggregate: Aggregate | AggregateAt
     slots: tuple[int, ...]
     window: Window
     output: DataType

@@ -199,6 +199,12 @@ def _arrow(series: pl.Series, rows: np.ndarray) -> pa.Array:
 
 def _column(series: pl.Series, kind: str, rows: np.ndarray) -> Column:
     """One input of the chosen rows, in their order; what is not a finite number is not valid."""
+    if "," in kind:
+        both = zip(series.struct.unnest().get_columns(), kind.split(","), strict=True)
+        first, second = (_column(one, its_kind, rows) for one, its_kind in both)
+        valids = [one.valid for one in (first, second) if one.valid is not None]
+        valid = np.logical_and.reduce(valids) if valids else None
+        return Column(first.values, valid, second.values)
     taken = series.gather(pl.Series(rows, dtype=pl.UInt32))
     valid = taken.is_not_null().to_numpy() if taken.null_count() else None
     if kind == "string":

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from ..agg import SIGNATURES, Signature
 from ..definitions import AggregateSpec, Entity, Feature, Stream
 from ..errors import (
     BadDefault,
     BadKey,
     BadName,
     BadParameter,
+    BadWindow,
     DefinitionFault,
     MixedUp,
     NotAFeature,
@@ -27,7 +27,9 @@ from ..errors import (
 )
 from ..expressions import lower, result_type
 from ..nodes import columns
-from ..types import Bool, DataType, accepts_value
+from ..signatures import SIGNATURES, Signature
+from ..types import Bool, DataType, Kind, accepts_value
+from ..windows import LifetimeSpec
 from .checks import (
     did_you_mean,
     has,
@@ -52,7 +54,7 @@ def view_faults(view: Any) -> Iterator[DefinitionFault]:
     if isinstance(view.entity, Entity) and isinstance(view.stream, Stream):
         yield from _key_faults(view.entity, view.stream, place)
     if view.where is not None:
-        yield from _where_faults(view, f"{place}, where")
+        yield from _where_faults(view.where, view.stream, f"{place}, where")
     if not isinstance(view.features, Mapping) or not view.features:
         yield NotAFeature(
             "a view needs features",
@@ -103,8 +105,8 @@ def _key_faults(entity: Any, stream: Any, place: str) -> Iterator[DefinitionFaul
             )
 
 
-def _where_faults(view: Any, place: str) -> Iterator[DefinitionFault]:
-    dtype, faults = _expression(view.where, view.stream, place)
+def _where_faults(where: Any, stream: Any, place: str) -> Iterator[DefinitionFault]:
+    dtype, faults = _expression(where, stream, place)
     yield from faults
     if dtype not in (None, Bool):
         yield NotBoolean(
@@ -161,6 +163,15 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         )
         return
     yield from _parameter_faults(spec, signature, place)
+    if signature.bounded and isinstance(feature.window, LifetimeSpec):
+        yield BadWindow(
+            f"{spec.name} needs a window that has a length",
+            where=f"{place}, window",
+            got="lifetime()",
+            expected="sliding(…) or tumbling(…)",
+        )
+    if spec.where is not None:
+        yield from _where_faults(spec.where, view.stream, f"{place}, where")
     input_type, faults = _input(spec, signature, view.stream, place)
     yield from faults
     if feature.default is not None and (input_type is not None or spec.input is None):
@@ -198,15 +209,29 @@ def _input(
             hint=f"write agg.{spec.name}('…') with a column's name or an expression",
         )
         return None, (needed,)
-    dtype, faults = _expression(spec.input, stream, place)
-    if dtype is None or dtype.kind in signature.kinds:
+    if signature.second is None:
+        return _part(spec.input, signature.kinds, spec.name, stream, place)
+    first, second = spec.input if isinstance(spec.input, tuple) else (spec.input, None)
+    dtype, faults = _part(first, signature.kinds, spec.name, stream, f"{place}, first input")
+    _, more = _part(second, signature.second, spec.name, stream, f"{place}, second input")
+    return (None if more else dtype), (*faults, *more)
+
+
+def _part(
+    given: Any, kinds: frozenset[Kind], name: str, stream: Any, place: str
+) -> tuple[DataType | None, tuple[DefinitionFault, ...]]:
+    """The type of one input that must be of one of `kinds`."""
+    dtype, faults = _expression(given, stream, place)
+    if dtype is None or dtype.kind in kinds:
         return dtype, faults
-    takers = [name for name, other in SIGNATURES.items() if dtype.kind in other.kinds]
+    takers = [
+        other for other, one in SIGNATURES.items() if dtype.kind in one.kinds and not one.second
+    ]
     refused = UnsupportedInput(
-        f"{spec.name} has no meaning for a {dtype.name}",
+        f"{name} has no meaning for a {dtype.name}",
         where=place,
         got=f"an input of type {dtype}",
-        expected=f"one of kind {', '.join(sorted(signature.kinds))}",
+        expected=f"one of kind {', '.join(sorted(kinds))}",
         hint=f"cast it if it holds numbers; {', '.join(takers)} take it as it is",
     )
     return None, (refused,)
@@ -217,12 +242,12 @@ def _parameter_faults(
 ) -> Iterator[DefinitionFault]:
     for name, allowed in signature.params.items():
         value = spec.params.get(name)
-        if type(value) is not int or value not in allowed:
+        if not allowed.accepts(value):
             yield BadParameter(
                 f"{spec.name} cannot have {name}={shown(value)}",
                 where=place,
                 got=shown(value),
-                expected=one_of([str(one) for one in allowed]),
+                expected=allowed.expected,
             )
 
 

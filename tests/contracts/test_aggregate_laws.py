@@ -26,10 +26,13 @@ from tegula.windows.algebra import (
     OVERFLOWED,
     VALUE,
     Aggregate,
+    AggregateAt,
     Column,
     Group,
     Monoid,
+    Named,
     Order,
+    Reading,
     Runs,
     States,
     concat,
@@ -37,8 +40,10 @@ from tegula.windows.algebra import (
     take,
 )
 
-KINDS = (None, "float", "int", "bool", "time", "string")
+SINGLE = ("float", "int", "bool", "time", "string")
+KINDS = (None, *SINGLE, *(f"{first},{second}" for first in SINGLE for second in SINGLE))
 DTYPES = {"<i8": np.int64, "<u8": np.uint64, "<f8": np.float64}
+READ_AT = (7_000_003, -3_600_000_000, 7_000_003)
 FLOAT_BOUND = Fraction(1, 2**100)  # of the sum of magnitudes
 
 NUMBERS = {
@@ -63,6 +68,7 @@ class Rows:
 
     kind: str
     rows: list[tuple[int, int, int, int, int, Any]]
+    """A value of a pair is a pair of values, of which either may be None."""
 
     def part(self, *parts: int) -> Rows:
         return replace(self, rows=[row for row in self.rows if row[1] in parts])
@@ -78,14 +84,17 @@ class Rows:
     def order(self) -> Order:
         return Order(*(frozen([row[i] for row in self.rows], np.int64) for i in (2, 3, 4)))
 
-    def column(self, garbage: Any = None, absolute: bool = False) -> Column:
-        garbage = GARBAGE[self.kind] if garbage is None else garbage
-        values = [garbage if row[5] is None else row[5] for row in self.rows]
-        valid = frozen([row[5] is not None for row in self.rows], bool)
-        if self.kind == "string":
-            return Column(pa.array(values, pa.large_binary()), valid)
-        column = frozen(values, np.float64 if self.kind == "float" else np.int64)
-        return Column(np.abs(column) if absolute else column, None if valid.all() else valid)
+    def column(self, **options: Any) -> Column:
+        given = [row[5] for row in self.rows]
+        if "," not in self.kind:
+            return column_of(self.kind, given, **options)
+        first, second = (
+            column_of(kind, [None if pair is None else pair[i] for pair in given], **options)
+            for i, kind in enumerate(self.kind.split(","))
+        )
+        valids = [one.valid for one in (first, second) if one.valid is not None]
+        valid = frozen(np.logical_and.reduce(valids), bool) if valids else None
+        return Column(first.values, valid, second.values)
 
     def lift(self, monoid: Monoid, **options: Any) -> States:
         return locked(monoid.lift(self.column(**options), self.order, self.runs))
@@ -96,6 +105,23 @@ class Rows:
             return locked(monoid.zero(1))
         whole = replace(self, rows=[(0, *row[1:]) for row in self.rows])
         return whole.lift(monoid)
+
+
+def column_of(kind: str, given: list[Any], doubled: bool = False, absolute: bool = False) -> Column:
+    """A column; where it has no value there is garbage, another one if `doubled`."""
+    garbage = GARBAGE[kind] * (2 if doubled else 1)
+    values = [garbage if one is None else one for one in given]
+    valid = frozen([one is not None for one in given], bool)
+    if kind == "string":
+        return Column(pa.array(values, pa.large_binary()), valid)
+    column = frozen(values, np.float64 if kind == "float" else np.int64)
+    if absolute:
+        column = np.abs(column.astype(np.float64) if "int" in kind else column)
+    return Column(column, None if valid.all() else valid)
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, tuple) and None in value)
 
 
 def frozen(values: Any, dtype: Any) -> np.ndarray:
@@ -113,7 +139,8 @@ def locked(states: States) -> States:
 
 @st.composite
 def rows_of(draw: st.DrawFn, kind: str, runs: int = 1, min_size: int = 0) -> Rows:
-    value = st.none() | NUMBERS[kind] | NUMBERS[kind]
+    values = [st.none() | NUMBERS[one] | NUMBERS[one] for one in kind.split(",")]
+    value = values[0] if len(values) == 1 else st.tuples(*values)
     row = st.tuples(
         st.integers(0, runs - 1), st.integers(0, 2), st.integers(-2, 2), st.integers(0, 1), value
     )
@@ -253,9 +280,8 @@ def test_law_one_key_is_reduced_as_many_are(monoid, kind, data):
 @given(data=st.data())
 def test_law_invalid_rows_leave_no_trace(monoid, kind, data):
     rows = data.draw(rows_of(kind, min_size=1))
-    other = GARBAGE[kind] * 2
-    assert_same(monoid, rows.lift(monoid, garbage=other), rows.lift(monoid), rows)
-    without = replace(rows, rows=[row for row in rows.rows if row[5] is not None])
+    assert_same(monoid, rows.lift(monoid, doubled=True), rows.lift(monoid), rows)
+    without = replace(rows, rows=[row for row in rows.rows if not is_missing(row[5])])
     assert_same(monoid, rows.lift_one(monoid), without.lift_one(monoid), rows)
 
 
@@ -302,7 +328,7 @@ def test_law_one_key_finishes_as_many_do(aggregate, kind, data):
     states = tuple(concat((rows.lift(need.monoid), locked(need.monoid.zero(1)))) for need in needs)
     for state in states:
         locked(state)
-    values, codes = aggregate.finish(states, {})
+    values, codes = finish(aggregate, states)
     assert codes.dtype == np.uint8
     assert len(values) == len(codes) == rows.runs.count + 1
     for index in range(len(codes)):
@@ -310,12 +336,31 @@ def test_law_one_key_finishes_as_many_do(aggregate, kind, data):
             need.monoid.reduce_one(pick(state, index))
             for need, state in zip(needs, states, strict=True)
         )
-        value = aggregate.finish_one(one, {})
+        value = finish_one(aggregate, one)
         if codes[index] == VALUE:
-            assert type(value) in (int, float, bytes)
+            scalars = value if isinstance(value, list) else [value]
+            assert {type(scalar) for scalar in scalars} <= {int, float, bytes}
             assert value == (values.to_pylist() if isinstance(values, pa.Array) else values)[index]
         else:
             assert value is (OVERFLOWED if codes[index] == OVERFLOW else None)
+
+
+def finish(aggregate: Named, states: tuple[States, ...]) -> tuple[Any, Any]:
+    """What many keys finish as, at one instant."""
+    if isinstance(aggregate, AggregateAt):
+        count = len(states[0][0])
+        at = Reading(*(frozen([instant] * count, np.int64) for instant in READ_AT))
+        return aggregate.finish_at(states, {}, at)
+    assert isinstance(aggregate, Aggregate)
+    return aggregate.finish(states, {})
+
+
+def finish_one(aggregate: Named, states: tuple[tuple[Any, ...], ...]) -> Any:
+    """What one key finishes as at the same instant."""
+    if isinstance(aggregate, AggregateAt):
+        return aggregate.finish_one_at(states, {}, Reading(*READ_AT))
+    assert isinstance(aggregate, Aggregate)
+    return aggregate.finish_one(states, {})
 
 
 def as_states(monoid: Monoid, scalars: tuple[Any, ...]) -> States:

@@ -128,6 +128,13 @@ FEATURES = {
     "a resolution of no time": feature(agg.count().over(sliding("1h", resolution="0s"))),
     "a resolution past the length": feature(agg.count().over(sliding("1h", resolution="1d"))),
     "a running window by text": feature(agg.count().over(tumbling("1d", current="yes"))),  # type: ignore[arg-type]
+    "a rate over no length": feature(agg.rate().over(lifetime())),
+    "a rate per no time": feature(agg.rate(per="0s").over(sliding("1h"))),
+    "any of a number": feature(agg.any("amount").over(sliding("1h"))),
+    "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
+    "where of a misspelled column": feature(
+        agg.count(where=pl.col("amonut") > 1).over(sliding("1h"))
+    ),
     "three degrees less": feature(agg.variance("amount", ddof=3).over(sliding("1h"))),
     "a default of another type": feature(agg.mean("amount").over(sliding("1h"), default="none")),
     "a bool for a number": feature(agg.last("items").over(sliding("1h"), default=True)),

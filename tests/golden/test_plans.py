@@ -56,6 +56,13 @@ EVERY_AGGREGATE = tg.FeatureView(
         "first": agg.first("merchant").over(sliding("7d")),
         "last": agg.last("at").over(sliding("7d")),
         "merchants": agg.approx_distinct("merchant").over(sliding("7d")),
+        "large": agg.count(where=pl.col("amount") > 100).over(sliding("1h")),
+        "same": agg.count_if(pl.col("amount") > 100).over(sliding("1d")),
+        "any_large": agg.any(pl.col("amount") > 100).over(sliding("1d")),
+        "all_large": agg.all(pl.col("amount") > 100).over(sliding("1d")),
+        "mean_large": agg.mean("items", where=pl.col("amount") > 100).over(sliding("1d")),
+        "per_minute": agg.rate(per="60s").over(sliding("1h")),
+        "spread": agg.range("amount").over(sliding("1d")),
     },
 )
 EVERY_WINDOW = tg.FeatureView(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import tegula as tg
 from tegula import agg
+from tegula.schemas.signatures import SIGNATURES
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.windows.ladder import automatic_resolution_us
 from tests.oracle import naive
@@ -31,9 +32,9 @@ Row = Mapping[str, Any]
 class Input:
     """What an aggregate reads: for Tegula, and for the naive recomputation."""
 
-    given: pl.Expr | str
+    given: tuple[pl.Expr | str, ...]
     of_row: Callable[[Row], Any]
-    numeric: bool
+    kinds: tuple[str, ...]
 
 
 def ratio(row: Row) -> float | None:
@@ -43,15 +44,27 @@ def ratio(row: Row) -> float | None:
 
 
 INPUTS = {
-    "x": Input("x", lambda row: row["x"], numeric=True),
-    "ratio": Input(pl.col("x") / pl.col("n"), ratio, numeric=True),
-    "n": Input("n", lambda row: row["n"], numeric=True),
-    "yes": Input("yes", lambda row: row["yes"], numeric=True),
-    "word": Input("word", lambda row: row["word"], numeric=False),
-    "at": Input("at", lambda row: row["at"], numeric=False),
+    "all": Input((), lambda row: True, ()),
+    "x": Input(("x",), lambda row: row["x"], ("float",)),
+    "ratio": Input((pl.col("x") / pl.col("n"),), ratio, ("float",)),
+    "n": Input(("n",), lambda row: row["n"], ("int",)),
+    "yes": Input(("yes",), lambda row: row["yes"], ("bool",)),
+    "word": Input(("word",), lambda row: row["word"], ("string",)),
+    "at": Input(("at",), lambda row: row["at"], ("time",)),
+    "xn": Input(("x", "n"), lambda row: (row["x"], row["n"]), ("float", "int")),
 }
-ANY_TYPE = ("count_values", "min", "max", "first", "last", "approx_distinct")
-NUMERIC = ("sum", "mean", "variance", "stddev")
+PARAMS: Mapping[str, Mapping[str, Any]] = {}
+"""What the aggregates are given, where they have parameters and not the usual ones."""
+
+
+def fits(aggregate: str, source: str) -> bool:
+    """Whether the aggregate has a meaning for the input."""
+    kinds, signature = INPUTS[source].kinds, SIGNATURES[aggregate]
+    if not kinds:
+        return signature.optional
+    if signature.second is not None:
+        return len(kinds) == 2 and kinds[0] in signature.kinds and kinds[1] in signature.second
+    return len(kinds) == 1 and kinds[0] in signature.kinds
 
 
 def sliding(
@@ -114,6 +127,7 @@ class Case:
 
     windows: tuple[tuple[Any, naive.Window], ...]
     inputs: tuple[str, ...]
+    aggregates: tuple[str, ...]
     disorder_us: int
     depth_us: int
     lateness_us: int | None
@@ -139,22 +153,22 @@ class Case:
         )
 
     def names(self) -> list[str]:
-        """`aggregate-input-window` of every feature, with `-` written as `__`."""
-        names = []
-        for place in range(len(self.windows)):
-            names.append(f"count__all__{place}")
-            for name in self.inputs:
-                fitting = (*ANY_TYPE, *NUMERIC) if INPUTS[name].numeric else ANY_TYPE
-                names.extend(f"{aggregate}__{name}__{place}" for aggregate in fitting)
-        return names
+        """`aggregate__input__window__where` of every feature; `where` is all or some."""
+        return [
+            f"{aggregate}__{source}__{place}__{where}"
+            for place in range(len(self.windows))
+            for aggregate in self.aggregates
+            for source in ("all", *self.inputs)
+            for where in ("all", "some")
+            if fits(aggregate, source)
+            and not (aggregate == "rate" and self.windows[place][1]["kind"] == "lifetime")
+        ]
 
     def feature(self, name: str) -> Any:
-        aggregate, source, place = name.split("__")
-        window = self.windows[int(place)][0]
-        if source == "all":
-            return agg.count().over(window)
-        make = getattr(agg, aggregate.removesuffix("_values"))
-        return make(INPUTS[source].given).over(window)
+        aggregate, source, place, where = name.split("__")
+        make, params = getattr(agg, aggregate), PARAMS.get(aggregate, {})
+        chosen = pl.col("yes") if where == "some" else None
+        return make(*INPUTS[source].given, **params, where=chosen).over(self.windows[int(place)][0])
 
     def rules(self) -> naive.Rules:
         retained_us = self.retained_us()
@@ -173,10 +187,14 @@ class Case:
         return naive.retention_us(facts, self.depth_us, self.disorder_us)
 
 
+sources = st.sampled_from([name for name in INPUTS if name != "all"])
 cases = st.builds(
     Case,
     windows=st.lists(windows, min_size=1, max_size=3, unique_by=str).map(tuple),
-    inputs=st.lists(st.sampled_from(list(INPUTS)), min_size=1, max_size=2, unique=True).map(tuple),
+    inputs=st.lists(sources, min_size=1, max_size=2, unique=True).map(tuple),
+    aggregates=st.lists(
+        st.sampled_from(list(SIGNATURES)), min_size=4, max_size=12, unique=True
+    ).map(lambda drawn: tuple(dict.fromkeys(("count", *drawn)))),
     disorder_us=st.sampled_from([0, 30 * SECOND_US, 20 * MINUTE_US]),
     depth_us=st.sampled_from([0, MINUTE_US, 15 * MINUTE_US]),
     lateness_us=st.sampled_from([None, None, 0, HOUR_US]),

@@ -8,12 +8,13 @@ one outcome a record, watermarks from the partition's own prefix).
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
+
+from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near
 
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
@@ -122,35 +123,26 @@ def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> 
     return reach_us + depth_us + disorder_us
 
 
-def value(aggregate: str, window: Window, events: Sequence[Event], at_us: int) -> Any:
+def value(
+    aggregate: str,
+    window: Window,
+    events: Sequence[Event],
+    at_us: int,
+    params: Mapping[str, Any] | None = None,
+) -> Any:
     """The value of one feature of one key at an instant; `count` counts rows."""
     inside = within(window, events, at_us)
     if aggregate == "count":
         return len(inside)
+    aggregate = aggregate.removesuffix("_values")
     inside = [e for e in inside if usable(e.value)]
     inside.sort(key=lambda e: (e.at_us, e.partition, e.offset))
-    values = [e.value for e in inside]
-    if aggregate == "count_values":
-        return len(values)
-    if aggregate == "sum":
-        return math.fsum(values) if any(isinstance(v, float) for v in values) else sum(values)
-    if aggregate == "approx_distinct":
-        return len({v if isinstance(v, str) else float(v) for v in values})
-    if not values:
+    if not inside and aggregate not in OVER_NOTHING:
         return None
-    exact = [Fraction(v) for v in values] if not isinstance(values[0], str) else []
-    if aggregate == "mean":
-        return float(sum(exact) / len(exact))
-    if aggregate == "variance":
-        return float(statistics.variance(exact)) if len(exact) > 1 else None
-    if aggregate == "stddev":
-        return math.sqrt(statistics.variance(exact)) if len(exact) > 1 else None
-    return {
-        "min": min,
-        "max": max,
-        "first": lambda v: v[0],
-        "last": lambda v: v[-1],
-    }[aggregate](values)
+    values, times_us = [e.value for e in inside], [e.at_us for e in inside]
+    return VALUES[aggregate](
+        Held(values, times_us, params or {}, at_us, *bounds(window, at_us)),
+    )
 
 
 def status(
@@ -170,12 +162,16 @@ def within(window: Window, events: Sequence[Event], at_us: int) -> list[Event]:
 
 
 def usable(value: Any) -> bool:
-    """Nulls, NaN and infinities are skipped."""
+    """Nulls, NaN and infinities are skipped, and pairs with one of them."""
+    if isinstance(value, tuple):
+        return all(map(usable, value))
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def same(one: Any, other: Any) -> bool:
     """Equality as promised: exact, but for the last bit of a derived float."""
+    if isinstance(other, Near):
+        return isinstance(one, float) and abs(one - other.value) <= other.within
     if isinstance(one, float) and isinstance(other, float):
         return one == other or abs(one - other) <= 4e-16 * max(abs(one), abs(other))
     return (bool(one == other) and type(one) is type(other)) or (

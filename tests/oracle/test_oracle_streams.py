@@ -40,7 +40,7 @@ from tegula.state import fold as folding
 from tegula.state.fold import HEAD_TILES_MAX, Folded
 from tegula.state.keys import encode_key, shard_of
 from tests.oracle import naive
-from tests.oracle.cases import AHEAD_US, INPUTS, KEYS, SHARDS, Case, Row, cases, scripts
+from tests.oracle.cases import AHEAD_US, INPUTS, KEYS, PARAMS, SHARDS, Case, Row, cases, scripts
 
 EXAMPLES = int(os.environ.get("TEGULA_ORACLE_EXAMPLES", "25"))
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -195,10 +195,17 @@ class World:
     def compare_one(
         self, name: str, mine: Sequence[naive.Record], at_us: int, got: Any, status: Status
     ) -> None:
-        aggregate, source, place = name.split("__")
-        window = self.case.windows[int(place)][1]
-        of_row = INPUTS[source].of_row if source in INPUTS else (lambda row: None)
-        events = [naive.Event(r.at_us or 0, r.partition, r.offset, of_row(r.row)) for r in mine]
+        aggregate, source, place, where = name.split("__")
+        window, of_row = self.case.windows[int(place)][1], INPUTS[source].of_row
+        events = [
+            naive.Event(
+                r.at_us or 0,
+                r.partition,
+                r.offset,
+                of_row(r.row) if where == "all" or r.row["yes"] else None,
+            )
+            for r in mine
+        ]
         where = f"{name} at {at_us}: {got!r} {status.name}, {window}"
         later = any(event.at_us >= at_us for event in events)
         # A head past its bound has moved its own horizon on, past what `as_of` may ask for.
@@ -209,7 +216,9 @@ class World:
             assert later, where
             assert self.is_cut(window, mine, at_us), where
             return
-        expected = naive.value(aggregate, window, events, at_us)
+        # Counting is counting values here: without an input every event has the value true.
+        named = "count_values" if aggregate == "count" else aggregate
+        expected = naive.value(named, window, events, at_us, PARAMS.get(aggregate))
         assert naive.same(got, expected), f"{where}, expected {expected!r}"
         wanted = naive.status(expected, window, events, at_us, self.case.retained_us())
         if is_past or (later and status is Status.EMPTY and wanted == "NOT_FOUND"):

@@ -10,24 +10,32 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ...schemas.errors import UnsupportedInput
-from ..algebra import Aggregate, Monoid
+from ..algebra import Aggregate, AggregateAt, Monoid
 from .counts import COUNT
 from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
 from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
+from .predicates import ALL, ANY, COUNT_IF
+from .ranges import RANGE
+from .rates import RATE
 from .sums import SUM
-from .support import KINDS
+from .support import KINDS, PAIRS
 
-AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
+AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
     {
         aggregate.name: aggregate
         for aggregate in (
             COUNT,
+            COUNT_IF,
+            ANY,
+            ALL,
+            RATE,
             SUM,
             MEAN,
             MIN,
             MAX,
+            RANGE,
             VARIANCE,
             STDDEV,
             FIRST,
@@ -42,7 +50,7 @@ def _reachable() -> dict[str, Monoid]:
     # What some aggregate needs for some kind of input; a name stands for one format only.
     monoids: dict[str, Monoid] = {}
     for aggregate in AGGREGATES.values():
-        for kind in (None, *KINDS):
+        for kind in (None, *KINDS, *PAIRS):
             try:
                 needs = aggregate.needs(kind, {})
             except UnsupportedInput:

@@ -17,6 +17,9 @@ NUMBERS = ("float", "int", "bool")
 KINDS = ("float", "int", "bool", "time", "string")
 """Every kind of column."""
 
+PAIRS = tuple(f"{first},{second}" for first in KINDS for second in KINDS)
+"""Every kind of a column of pairs."""
+
 T = TypeVar("T")
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from inspect import signature as signature_of
+from typing import Any
+
 import pytest
 
 from tegula.schemas import agg
@@ -14,20 +17,50 @@ def test_every_registered_aggregate_can_be_named():
     assert set(SIGNATURES) < set(agg.__all__)
 
 
+def given(name: str) -> list[Any]:
+    """The arguments of an aggregate's function: its inputs, and what it cannot do without."""
+    function, signature = getattr(agg, name), SIGNATURES[name]
+    inputs = iter(["amount", "items"])
+    arguments: list[Any] = []
+    for one in signature_of(function).parameters.values():
+        if one.kind is one.KEYWORD_ONLY:
+            break
+        if one.name in signature.params:
+            arguments.append(signature.params[one.name].example)
+        else:
+            arguments.append(next(inputs))
+    return arguments
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_function_makes_the_aggregate_of_its_name(name):
-    spec = getattr(agg, name)("amount")
-    assert (spec.name, spec.input) == (name, "amount")
+    spec = getattr(agg, name)(*given(name))
+    if SIGNATURES[name].second is not None:
+        assert spec.input == ("amount", "items")
+    elif SIGNATURES[name].kinds:
+        assert spec.input == "amount"
+    assert spec.name == name
     assert set(spec.params) == set(SIGNATURES[name].params)
+    for param, allowed in SIGNATURES[name].params.items():
+        assert allowed.accepts(spec.params[param])
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_function_takes_a_where(name):
+    assert getattr(agg, name)(*given(name)).where is None
+    assert getattr(agg, name)(*given(name), where="ok").where == "ok"
 
 
 @pytest.mark.parametrize("dtype", [None, *TYPES.values()], ids=str)
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signature_says_what_the_aggregate_takes_and_gives(name, dtype):
     signature, aggregate = SIGNATURES[name], AGGREGATES[name]
-    params = {param: allowed[0] for param, allowed in signature.params.items()}
+    params = {param: allowed.example for param, allowed in signature.params.items()}
+    kind = None if dtype is None else dtype.kind
+    if kind is not None and signature.second is not None:
+        kind = f"{kind},{min(signature.second)}"
     try:
-        aggregate.needs(None if dtype is None else dtype.kind, params)
+        aggregate.needs(kind, params)
     except UnsupportedInput:
         taken = False
     else:

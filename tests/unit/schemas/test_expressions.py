@@ -14,6 +14,7 @@ from polars.testing import assert_series_equal
 
 from tegula.schemas.errors import DefinitionFault, NotSeparable, UnsupportedExpression
 from tegula.schemas.expressions import lower, result_type
+from tegula.schemas.inputs import PAIR
 from tegula.schemas.nodes import (
     OPERATORS,
     Column,
@@ -254,7 +255,8 @@ EVERY_OPERATOR = {
 
 
 def test_every_operator_is_tried():
-    assert set(EVERY_OPERATOR) == set(OPERATORS)
+    # Pairs are made by aggregates over two columns; an expression gives one value.
+    assert set(EVERY_OPERATOR) == set(OPERATORS) - {PAIR}
 
 
 @pytest.mark.parametrize("name", EVERY_OPERATOR)

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,16 +14,9 @@ from hypothesis import strategies as st
 from tegula.schemas.errors import BadParameter, UnsupportedInput
 from tegula.schemas.types import Bool, DataType, Float64, Int64, String, Timestamp
 from tegula.windows.aggregates import AGGREGATES
-from tegula.windows.algebra import (
-    NULL,
-    OVERFLOW,
-    OVERFLOWED,
-    VALUE,
-    Column,
-    Order,
-    Runs,
-    concat,
-)
+from tegula.windows.algebra import OVERFLOWED, Order, Reading, Runs
+from tegula.windows.ladder import EVER_START_US
+from tests.support.aggregates import finished, takes
 
 TYPES = {"float": Float64, "int": Int64, "bool": Bool, "time": Timestamp, "string": String}
 VALUES = {
@@ -51,6 +43,13 @@ def naive_variance(values: list[Any], ddof: int) -> Fraction | None:
     return sum((value - mean) ** 2 for value in exact) / (len(exact) - ddof)
 
 
+def naive_range(values: list[Any]) -> Any:
+    if not values:
+        return None
+    spread = max(values) - min(values)
+    return spread if isinstance(spread, float) or spread in INT64 else OVERFLOWED
+
+
 NAIVE = {
     "count": lambda values, ddof: len(values),
     "sum": naive_sum,
@@ -62,44 +61,20 @@ NAIVE = {
     "first": lambda values, ddof: values[0] if values else None,
     "last": lambda values, ddof: values[-1] if values else None,
     "approx_distinct": lambda values, ddof: len(set(values)),
+    "count_if": lambda values, ddof: sum(values),
+    "any": lambda values, ddof: max(values, default=None),
+    "all": lambda values, ddof: min(values, default=None),
+    "range": lambda values, ddof: naive_range(values),
 }
-
-
-def column_of(kind: str, values: list[Any]) -> Column:
-    valid = np.array([value is not None for value in values], bool)
-    if kind == "string":
-        present = [b"" if value is None else value for value in values]
-        return Column(pa.array(present, pa.large_binary()), valid)
-    present = [0 if value is None else value for value in values]
-    return Column(np.array(present, "f8" if kind == "float" else "i8"), valid)
-
-
-def finished(
-    name: str, kind: str, values: list[Any], params: dict[str, Any] | None = None, cut: int = 0
-) -> Any:
-    """The value over one key, lifted in two parts and merged; equal for one key and for many."""
-    aggregate, params = AGGREGATES[name], params or {}
-    places = np.arange(len(values))
-    runs = Runs(np.unique([0, cut]), len(values)) if values else Runs(places, 0)
-    order, column = Order(places, places, places), column_of(kind, values)
-    many, one = [], []
-    for need in aggregate.needs(kind, params):
-        lifted = need.monoid.lift(column, order, runs)
-        states = concat((lifted, need.monoid.zero(1)))
-        many.append(need.monoid.reduce(states, Runs(np.array([0]), len(states[0]))))
-        one.append(need.monoid.reduce_one(lifted))
-    result, codes = aggregate.finish(tuple(many), params)
-    value = {NULL: None, OVERFLOW: OVERFLOWED, VALUE: result.tolist()[0]}[codes[0]]
-    assert aggregate.finish_one(tuple(one), params) == value
-    return value
+ZERO_OVER_NOTHING = ("count", "count_if", "rate", "sum", "approx_distinct")
+NO_INPUT = ("count", "rate")
 
 
 CASES = [
     pytest.param(name, kind, id=f"{name}-{kind}")
-    for name in AGGREGATES
+    for name in NAIVE
     for kind in TYPES
-    if kind in ("float", "int", "bool")
-    or name in ("count", "min", "max", "first", "last", "approx_distinct")
+    if takes(name, kind)
 ]
 
 
@@ -127,26 +102,22 @@ def test_oracle_value_equals_the_naive_one(name, kind, data, ddof):
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("values", [[], [None, None]])
 def test_empty_window_gives_nothing_or_zero(kind, values):
-    for name, aggregate in AGGREGATES.items():
-        try:
-            aggregate.needs(kind, {})
-        except UnsupportedInput:
-            continue
-        zero = 0 if name in ("count", "sum", "approx_distinct") else None
-        assert finished(name, kind, values) == zero
+    for name in AGGREGATES:
+        if takes(name, kind):
+            assert finished(name, kind, values) == (0 if name in ZERO_OVER_NOTHING else None)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, "string") for name in ("sum", "mean", "variance", "stddev")]
     + [(name, "time") for name in ("sum", "mean", "variance", "stddev")]
-    + [(name, None) for name in AGGREGATES if name != "count"],
+    + [(name, None) for name in AGGREGATES if name not in NO_INPUT],
 )
 def test_needs_refuses_an_input_without_meaning(name, kind):
     with pytest.raises(UnsupportedInput) as refused:
         AGGREGATES[name].needs(kind, {})
     assert f"`{name}`" in refused.value.message
-    assert "float" in refused.value.expected
+    assert refused.value.expected
 
 
 @pytest.mark.parametrize("ddof", [-1, 1.0, True, "1", None])
@@ -174,3 +145,19 @@ def test_count_of_rows_counts_rows_without_a_value():
     places = np.arange(3)
     states = need.monoid.lift(None, Order(places, places, places), Runs(np.array([0, 2]), 3))
     assert aggregate.finish((states,), {})[0].tolist() == [2, 1]
+
+
+RUNNING = Reading(at_us=90_000_000, start_us=60_000_000, end_us=90_000_000)
+
+
+@pytest.mark.parametrize(
+    ("reading", "per", "expected"),
+    [
+        (RUNNING, "1s", 4 / 30),
+        (RUNNING, "1m", 8.0),
+        (Reading(at_us=60_000_000, start_us=60_000_000, end_us=60_000_000), "1m", None),
+        (Reading(at_us=0, start_us=EVER_START_US, end_us=0), "1m", None),
+    ],
+)
+def test_rate_is_over_the_length_that_the_window_has(reading, per, expected):
+    assert finished("rate", "int", [1, 2, None, 3, 4], {"per": per}, reading=reading) == expected

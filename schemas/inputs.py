@@ -1,0 +1,84 @@
+"""What an aggregate is lifted from: its columns and its `where` as one normal form.
+
+- A `where` becomes part of the input: `when(where, x, null)`. A row for which it is false *or null*
+  has no value, and what has no value is not counted. So nothing below needs to know of it, and two
+  features with the same `where` over the same column share their states.
+- An aggregate over events with a `where` reads `when(where, true, null)`; `count()` becomes
+  `count_if(where)`.
+- An aggregate over two columns reads `pair(x, y)`: one input whose values are both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .definitions import AggregateSpec
+from .expressions import lower, result_type
+from .nodes import Literal, Node, Op
+from .signatures import SIGNATURES
+from .types import Bool, DataType
+
+PAIR: Final = "pair"
+_NULL: Final = Literal(None, None)
+
+
+def input_node(spec: AggregateSpec) -> Node | None:
+    """What is evaluated for each event; None where the events themselves are counted.
+
+    >>> from .nodes import text
+    >>> text(input_node(AggregateSpec("mean", "x", where="ok")))
+    'when(ok, x, null)'
+    >>> text(input_node(AggregateSpec("covariance", ("x", "y"))))
+    'pair(x, y)'
+    """
+    parts = input_parts(spec)
+    if spec.where is not None:
+        where = lower(spec.where)
+        if aggregate_name(spec) != spec.name:
+            return where
+        first = parts[0] if parts else Literal(Bool, True)
+        parts = (Op("when", (where, first, _NULL)), *parts[1:])
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else Op(PAIR, parts)
+
+
+def aggregate_name(spec: AggregateSpec) -> str:
+    """The aggregate that is computed: counting events where something is true is `count_if`."""
+    if spec.name == "count" and spec.input is None and spec.where is not None:
+        return "count_if"
+    return spec.name
+
+
+def stored_params(spec: AggregateSpec) -> dict[str, Any]:
+    """The parameters of a validated aggregate, each in its one spelling, as plain JSON.
+
+    >>> stored_params(AggregateSpec("rate", None, {"per": "60s"}))
+    {'per': '1m'}
+    """
+    known = SIGNATURES[spec.name].params
+    return {name: known[name].stored(value) for name, value in spec.params.items()}
+
+
+def input_parts(spec: AggregateSpec) -> tuple[Node, ...]:
+    """The normal forms of the columns as they were given, without `where`."""
+    if spec.input is None:
+        return ()
+    return tuple(map(lower, spec.input if isinstance(spec.input, tuple) else (spec.input,)))
+
+
+def input_types(node: Node, schema: Mapping[str, DataType]) -> tuple[DataType, ...]:
+    """The type of an input's values, or of both of a pair. Raises as `result_type` does."""
+    parts = node.args if isinstance(node, Op) and node.name == PAIR else (node,)
+    return tuple(result_type(part, schema) for part in parts)
+
+
+def input_kind(types: tuple[DataType, ...]) -> str:
+    """The kind of an input as aggregates are asked for it; of a pair, both with a comma between.
+
+    >>> from .types import Float64, Int64
+    >>> input_kind((Float64, Int64))
+    'float,int'
+    """
+    return ",".join(dtype.kind for dtype in types)

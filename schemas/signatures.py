@@ -1,0 +1,72 @@
+"""What each aggregate takes and gives: its inputs, its parameters, the type of its values.
+
+Validation reads it, and a test holds it against the aggregates that the `windows` layer registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .params import Choice, Param, Span
+from .types import Bool, DataType, Float64, Int64, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an aggregate takes and gives.
+
+    `kinds` of input it has a meaning for, `second` those of its second input if it reads pairs,
+    `optional` if it also works without input, `output` its type for the (first) input's type (None
+    without input), `params` what each parameter may be, `bounded` if the window must have a length.
+    """
+
+    kinds: frozenset[Kind]
+    output: Callable[[DataType | None], DataType]
+    optional: bool = False
+    params: Mapping[str, Param] = field(default_factory=dict)
+    second: frozenset[Kind] | None = None
+    bounded: bool = False
+
+
+def _same(input_type: DataType | None) -> DataType:
+    # The unit is how the log writes an instant; a served instant has none.
+    return DataType((input_type or Int64).name)
+
+
+def _total(input_type: DataType | None) -> DataType:
+    return Float64 if input_type == Float64 else Int64
+
+
+def _always(output: DataType) -> Callable[[DataType | None], DataType]:
+    return lambda _: output
+
+
+_ANY: frozenset[Kind] = frozenset({"float", "int", "bool", "time", "string"})
+_NUMERIC: frozenset[Kind] = frozenset({"float", "int", "bool"})
+_NUMBER: frozenset[Kind] = frozenset({"float", "int"})
+_BOOL: frozenset[Kind] = frozenset({"bool"})
+_DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
+_PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
+
+SIGNATURES: Mapping[str, Signature] = MappingProxyType(
+    {
+        "count": Signature(_ANY, _always(Int64), optional=True),
+        "count_if": Signature(_BOOL, _always(Int64)),
+        "any": Signature(_BOOL, _always(Bool)),
+        "all": Signature(_BOOL, _always(Bool)),
+        "rate": Signature(_ANY, _always(Float64), optional=True, params=_PER, bounded=True),
+        "sum": Signature(_NUMERIC, _total),
+        "mean": Signature(_NUMERIC, _always(Float64)),
+        "min": Signature(_ANY, _same),
+        "max": Signature(_ANY, _same),
+        "range": Signature(_NUMBER, _same),
+        "variance": Signature(_NUMERIC, _always(Float64), params=_DDOF),
+        "stddev": Signature(_NUMERIC, _always(Float64), params=_DDOF),
+        "first": Signature(_ANY, _same),
+        "last": Signature(_ANY, _same),
+        "approx_distinct": Signature(_ANY, _always(Int64)),
+    }
+)
+"""Every aggregate by its name, in the order in which they are explained."""
