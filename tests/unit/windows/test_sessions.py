@@ -1,0 +1,114 @@
+"""Sessions: a late event joins what it touches; merging in any order gives the same sessions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tegula.windows.aggregates.counts import COUNT_ROWS
+from tegula.windows.aggregates.sums import SUM_INT
+from tegula.windows.algebra import Column, Order, Runs, concat, take
+from tegula.windows.sessions import Sessions
+
+GAP = 10
+MONOID = Sessions(GAP, SUM_INT)
+events = st.lists(
+    st.tuples(st.integers(-40, 120), st.integers(-9, 9), st.integers(0, 3)), max_size=20
+)
+
+
+def lift(monoid, events):
+    """The state of events `(time, value, …)` as one run."""
+    if not events:
+        return monoid.zero(1)
+    ordered = sorted(events)
+    zeros = np.zeros(len(ordered), np.int64)
+    order = Order(np.array([e[0] for e in ordered]), zeros, np.arange(len(ordered)))
+    column = Column(np.array([e[1] for e in ordered]))
+    return monoid.lift(column, order, Runs(np.zeros(1, np.int64), len(ordered)))
+
+
+def sessions_of(events):
+    """The definition: walk the events in order; a pause longer than the gap begins a session."""
+    found = []
+    for at, value, *_ in sorted(events):
+        if found and at - found[-1][1] <= GAP:
+            found[-1] = (found[-1][0], at, found[-1][2] + value)
+        else:
+            found.append((at, at, value))
+    return found
+
+
+def listed(state):
+    records = np.frombuffer(state[0][0].as_py(), MONOID.record)
+    totals = [(int(r["f0"]) << 64) + int(r["f1"]) for r in records]
+    return list(zip(records["first_us"].tolist(), records["last_us"].tolist(), totals, strict=True))
+
+
+@given(events, st.permutations(range(4)), st.integers(1, 3))
+def test_law_sessions_do_not_depend_on_what_was_merged_with_what(events, order, split):
+    parts = [lift(MONOID, [e for e in events if e[2] == part]) for part in range(4)]
+    sides = [
+        MONOID.reduce(concat(tuple(parts[i] for i in side)), Runs(np.zeros(1, np.int64), len(side)))
+        for side in (order[:split], order[split:])
+    ]
+    merged = MONOID.reduce(concat(tuple(sides)), Runs(np.zeros(1, np.int64), 2))
+    assert listed(merged) == sessions_of(events)
+    assert listed(lift(MONOID, events)) == sessions_of(events)
+    assert MONOID.reduce_one(concat(tuple(parts)))[0] == merged[0][0].as_py()
+
+
+@pytest.mark.parametrize(("pause", "count"), [(GAP, 1), (GAP + 1, 2)])
+def test_an_event_exactly_one_gap_later_joins_and_one_microsecond_more_does_not(pause, count):
+    assert len(sessions_of([(0, 1), (pause, 1)])) == count
+    assert len(listed(lift(MONOID, [(0, 1), (pause, 1)]))) == count
+    both = concat((lift(MONOID, [(0, 1)]), lift(MONOID, [(pause, 1)])))
+    assert len(listed(MONOID.reduce(both, Runs(np.zeros(1, np.int64), 2)))) == count
+
+
+def test_a_late_event_makes_one_session_of_two():
+    apart = lift(MONOID, [(0, 1), (18, 2)])
+    assert len(listed(apart)) == 2
+    late = concat((apart, lift(MONOID, [(9, 5)])))
+    assert listed(MONOID.reduce(late, Runs(np.zeros(1, np.int64), 2))) == [(0, 18, 8)]
+
+
+def test_sessions_of_many_keys_stay_apart():
+    order = Order(np.array([0, 5, 3, 40]), np.zeros(4, np.int64), np.arange(4))
+    column = Column(np.array([1, 2, 4, 8]))
+    states = MONOID.lift(column, order, Runs(np.array([0, 2]), 4))
+    twice = take(states, np.array([0, 0, 1, 1]))
+    first, last, inner, found = MONOID.newest(MONOID.reduce(twice, Runs(np.array([0, 2]), 4)))
+    assert (first.tolist(), last.tolist(), found.tolist()) == ([0, 40], [5, 40], [True, True])
+    assert inner[1].tolist() == [6, 16]
+
+
+def test_the_newest_of_no_sessions_is_the_zero_of_the_inner_state():
+    first, last, inner, found = MONOID.newest(MONOID.zero(2))
+    assert found.tolist() == [False, False]
+    assert (first.tolist(), last.tolist()) == ([0, 0], [0, 0])
+    assert [field.tolist() for field in inner] == [[0, 0], [0, 0]]
+
+
+@given(events, st.integers(-40, 120), st.integers(-9, 9), st.integers(0, 200))
+def test_law_pruning_changes_nothing_that_later_events_can_reach(events, before, value, later):
+    whole = lift(MONOID, events)
+    pruned = MONOID.pruned(whole, np.array([before]))
+    new = lift(MONOID, [(before + later, value)])
+    pair = Runs(np.zeros(1, np.int64), 2)
+    one = MONOID.newest(MONOID.reduce(concat((whole, new)), pair))
+    other = MONOID.newest(MONOID.reduce(concat((pruned, new)), pair))
+    assert [np.asarray(x).tolist() for x in (*one[:2], *one[2])] == [
+        np.asarray(x).tolist() for x in (*other[:2], *other[2])
+    ]
+    assert len(listed(pruned)) <= len(listed(whole))
+
+
+def test_counting_sessions_takes_no_column():
+    order = Order(np.array([0, 5, 30]), np.zeros(3, np.int64), np.arange(3))
+    counts = Sessions(GAP, COUNT_ROWS)
+    state = counts.lift(None, order, Runs(np.zeros(1, np.int64), 3))
+    _, _, (inner,), _ = counts.newest(state)
+    assert inner.tolist() == [1]

@@ -1,0 +1,189 @@
+"""Aggregates over windows that are cut by order: `last(n)`, `since(predicate)`, `session(gap)`.
+
+For these the plan keeps other states than the aggregate's own (`windows.rows`,
+`windows.sessions`), and the aggregate is *wrapped*: when the window is read, what counts is picked
+out of them, and the aggregate finishes as it does anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..schemas.errors import UnsupportedInput
+from ..schemas.types import DataType
+from .algebra import (
+    NULL,
+    OVERFLOW,
+    OVERFLOWED,
+    Aggregate,
+    AggregateAt,
+    Codes,
+    Column,
+    Monoid,
+    Order,
+    Reading,
+    Runs,
+    StateNeed,
+    States,
+    Values,
+    take,
+)
+from .rows import VALUE_TYPE, NewestRows
+from .sessions import Sessions
+
+Wrapped = Aggregate | AggregateAt
+
+
+@dataclass(frozen=True, slots=True)
+class OverRows:
+    """An aggregate over the newest rows of a key: its states are lifted when it is read.
+
+    `cap` rows are kept; with `marked` those since the last match, and more of them overflow.
+    """
+
+    inner: Wrapped
+    kind: str | None
+    cap: int
+    marked: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def rows(self) -> NewestRows:
+        """The rows that are kept; a count of events keeps rows without values."""
+        return NewestRows(self.cap, VALUE_TYPE[self.kind or "int"], self.marked)
+
+    def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
+        self.inner.needs(self.kind, params)
+        return (StateNeed(self.rows),)
+
+    def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
+        return self.inner.output(input_type, params)
+
+    def finish_at(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> tuple[Values, Codes]:
+        read = self.rows.rows(states[0])
+        inner = _lifted(self.inner, self.kind, params, read.column, read.order, read.counts)
+        values, codes = _finished(self.inner, inner, params, reading)
+        return values, np.where(read.overflowed, OVERFLOW, codes).astype(np.uint8)
+
+    def finish_one_at(
+        self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
+    ) -> Any:
+        return _one(self, states, params, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class OverSession:
+    """An aggregate over the newest session of a key."""
+
+    inner: Wrapped
+    kind: str | None
+    gap_us: int
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
+        needs = self.inner.needs(self.kind, params)
+        for need in needs:
+            if any(f.dtype == "bytes" for f in need.monoid.fields):
+                raise UnsupportedInput(
+                    f"`{self.name}` cannot be kept for each session",
+                    got=f"a state of changing size ({need.monoid.name})",
+                    expected="an aggregate whose state has a fixed size",
+                    hint="take it over `sliding(...)`, or over a number instead of a text",
+                )
+        return tuple(
+            StateNeed(Sessions(self.gap_us, need.monoid), need.takes_input) for need in needs
+        )
+
+    def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
+        return self.inner.output(input_type, params)
+
+    def finish_at(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> tuple[Values, Codes]:
+        inner, bounds, found = [], reading, np.zeros(0, bool)
+        for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True):
+            first_us, last_us, state, found = Sessions(self.gap_us, need.monoid).newest(mine)
+            inner.append(state)
+            bounds = Reading(reading.at_us, first_us, last_us + 1)
+        values, codes = _finished(self.inner, tuple(inner), params, bounds)
+        del found
+        return values, codes
+
+    def finish_one_at(
+        self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
+    ) -> Any:
+        return _one(self, states, params, reading)
+
+
+def _lifted(
+    aggregate: Wrapped,
+    kind: str | None,
+    params: Mapping[str, Any],
+    column: Column,
+    order: Order,
+    counts: np.ndarray,
+) -> tuple[States, ...]:
+    """The aggregate's states over runs of rows, some of which may have none."""
+    some = np.flatnonzero(counts)
+    runs = Runs.of_lengths(counts[some])
+    place = np.full(len(counts), len(some))
+    place[some] = np.arange(len(some))
+    lifted = []
+    for need in aggregate.needs(kind, params):
+        monoid: Monoid = need.monoid
+        zero = monoid.zero(1)
+        state = monoid.lift(column if need.takes_input else None, order, runs) if len(some) else ()
+        lifted.append(take(_padded(state, zero), place))
+    return tuple(lifted)
+
+
+def _padded(states: States, zero: States) -> States:
+    if not states:
+        return zero
+    return tuple(
+        pa.concat_arrays([mine, nothing])
+        if isinstance(mine, pa.Array)
+        else np.concatenate((mine, np.asarray(nothing)))
+        for mine, nothing in zip(states, zero, strict=True)
+    )
+
+
+def _finished(
+    aggregate: Wrapped, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+) -> tuple[Values, Codes]:
+    if isinstance(aggregate, AggregateAt):
+        return aggregate.finish_at(states, params, reading)
+    return aggregate.finish(states, params)
+
+
+def _one(
+    aggregate: OverRows | OverSession,
+    states: tuple[tuple[Any, ...], ...],
+    params: Mapping[str, Any],
+    reading: Reading,
+) -> Any:
+    """One key by way of columns: what is picked from rows and sessions is picked there only."""
+    columns = tuple(
+        tuple(pa.array([field], pa.large_binary()) for field in state) for state in states
+    )
+    at = Reading(*(np.array([one]) for one in (reading.at_us, reading.start_us, reading.end_us)))
+    values, codes = aggregate.finish_at(columns, params, at)
+    if codes[0] == NULL:
+        return None
+    if codes[0] == OVERFLOW:
+        return OVERFLOWED
+    value = values[0]
+    return value.as_py() if isinstance(value, pa.Scalar) else np.asarray(value).item()

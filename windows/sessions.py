@@ -1,0 +1,155 @@
+"""Sessions: intervals of event time in which no gap is longer than the session's.
+
+A state is a key's sessions in order, each with its first and last event time and the inner states
+of its events. Merging two states joins sessions that lie within a gap of each other, so events may
+come in any order: a late one that fills a gap makes one session of two. An event exactly one gap
+after another still belongs to its session.
+
+Which session a reader sees is the newest before the instant. Older ones are kept as long as an
+event may still come that joins them (`NewestSessions.pruned`), and no longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .aggregates.support import binary, binary_of, buffers_of, empty_bytes
+from .algebra import Bools, Column, Int64s, Lists, Monoid, Order, Runs, StateField, States, take
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Sessions by `gap_us`, each with a state of `inner`: 16 bytes and that state's, each.
+
+    `inner` has no field of bytes. One field: the sessions' records, ascending.
+    """
+
+    gap_us: int
+    inner: Monoid
+    version: int = 1
+    fields: tuple[StateField, ...] = (StateField("sessions", "bytes"),)
+
+    @property
+    def name(self) -> str:
+        """`sessions`, the gap in µs, and the inner monoid with its version."""
+        return f"sessions_{self.gap_us}_{self.inner.name}_{self.inner.version}"
+
+    @property
+    def record(self) -> np.dtype[np.void]:
+        """One session: first and last event time, then the inner state."""
+        fields = [(f"f{n}", f.dtype) for n, f in enumerate(self.inner.fields)]
+        return np.dtype([("first_us", "<i8"), ("last_us", "<i8"), *fields])
+
+    def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
+        """Every row counts as an event of a session, also one without a value."""
+        new = np.ones(runs.size, bool)
+        new[1:] = np.diff(order.event_us) > self.gap_us
+        new[runs.starts] = True
+        sessions = Runs(np.flatnonzero(new), runs.size)
+        records = self._records(
+            order.event_us[sessions.starts],
+            order.event_us[sessions.last],
+            self.inner.lift(column, order, sessions),
+        )
+        return self._states(records, np.searchsorted(sessions.starts, [*runs.starts, runs.size]))
+
+    def reduce(self, states: States, runs: Runs) -> States:
+        if runs.count == runs.size:
+            return states
+        records, counts = self._read(states)
+        ids = np.repeat(runs.ids, counts)
+        ordered = np.lexsort((records["first_us"], ids))
+        records, ids = records[ordered], ids[ordered]
+        groups = _joined(records["first_us"], records["last_us"], ids, self.gap_us)
+        merged = self._records(
+            records["first_us"][groups.starts],
+            np.maximum.reduceat(records["last_us"], groups.starts) if groups.count else [],
+            self.inner.reduce(self._inner(records), groups) if groups.count else (),
+        )
+        edges = np.searchsorted(ids[groups.starts], np.arange(runs.count + 1))
+        return self._states(merged, edges)
+
+    def reduce_one(self, states: States | Lists) -> tuple[Any, ...]:
+        (field,) = states
+        column = field if isinstance(field, pa.Array) else pa.array(field, pa.large_binary())
+        if not len(column):
+            return (b"",)
+        merged = self.reduce((column,), Runs(np.zeros(1, np.int64), len(column)))
+        return (binary(merged[0])[0].as_py(),)
+
+    def zero(self, count: int) -> States:
+        return (empty_bytes(count),)
+
+    def newest(self, states: States) -> tuple[Int64s, Int64s, States, Bools]:
+        """The newest session of each of k states: first, last, inner state; and whether there is
+        one."""
+        records, counts = self._read(states)
+        found = counts > 0
+        last = np.cumsum(counts) - 1
+        chosen = records[last[found]]
+        first_us, last_us = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.int64)
+        first_us[found], last_us[found] = chosen["first_us"], chosen["last_us"]
+        place = np.full(len(counts), len(chosen))
+        place[found] = np.arange(len(chosen))
+        padded = tuple(
+            np.concatenate((mine, np.asarray(zero)))
+            for mine, zero in zip(self._inner(chosen), self.inner.zero(1), strict=True)
+        )
+        return first_us, last_us, take(padded, place), found
+
+    def pruned(self, states: States, before_us: Int64s) -> States:
+        """The states without what no reader sees again.
+
+        `before_us` (k,): no event from before it can come any more. The newest session stays, and
+        those that an event from then on could join.
+        """
+        records, counts = self._read(states)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        newest = np.zeros(len(records), bool)
+        newest[(np.cumsum(counts) - 1)[counts > 0]] = True
+        keep = newest | (records["last_us"] + self.gap_us >= before_us[owner])
+        edges = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=len(counts)))))
+        return self._states(records[keep], edges)
+
+    def _read(self, states: States) -> tuple[np.ndarray, Int64s]:
+        """All sessions of some states, and how many each has."""
+        offsets, data = buffers_of(binary(states[0]))
+        records = np.frombuffer(data[offsets[0] : offsets[-1]].tobytes(), self.record)
+        return records, np.diff(offsets) // self.record.itemsize
+
+    def _records(self, first_us: Any, last_us: Any, inner: States) -> np.ndarray:
+        records = np.empty(len(first_us), self.record)
+        records["first_us"], records["last_us"] = first_us, last_us
+        for number, column in enumerate(inner):
+            records[f"f{number}"] = column
+        return records
+
+    def _inner(self, records: np.ndarray) -> States:
+        return tuple(
+            np.ascontiguousarray(records[f"f{number}"]) for number in range(len(self.inner.fields))
+        )
+
+    def _states(self, records: np.ndarray, edges: Int64s) -> States:
+        return (binary_of(edges * self.record.itemsize, records.tobytes()),)
+
+
+def _joined(first_us: Int64s, last_us: Int64s, ids: Int64s, gap_us: int) -> Runs:
+    """Runs of sessions that are one; they stand in order of `first_us` within their owner `ids`.
+
+    A session joins the one before if it begins at most a gap after the latest end so far.
+    """
+    size = len(ids)
+    if not size:
+        return Runs(np.empty(0, np.int64), 0)
+    # A running maximum that starts anew with each owner: ends as ranks, lifted above the last.
+    ranks = np.empty(size, np.int64)
+    by_end = np.argsort(last_us, kind="stable")
+    ranks[by_end] = np.arange(size)
+    latest = last_us[by_end][np.maximum.accumulate(ranks + ids * size) - ids * size]
+    new = np.ones(size, bool)
+    new[1:] = (ids[1:] != ids[:-1]) | (first_us[1:] - latest[:-1] > gap_us)
+    return Runs(np.flatnonzero(new), size)
