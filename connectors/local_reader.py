@@ -4,6 +4,7 @@ Appended batches may be as small as one event; a reader asks for as many rows as
 each poll takes stored batches until it has enough, and puts them together in one pass.
 
 An idle reader costs one small question to SQLite every 2 ms: whether anyone has committed since.
+About once a second it looks whatever the answer was: no event may rest on that answer alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .payloads import Payloads
 from .source import RawBatch
 
 _IDLE_WAIT_S = 0.002
+_LOOK_EVERY = 500  # polls, of 2 ms each while there is nothing
 _BATCH_BYTES_MAX = 32 << 20  # large records: a batch ends here, however few rows it has
 _Row = tuple[int, int, int, int, bytes, bytes]
 
@@ -43,6 +45,7 @@ class LocalReader:
         self._turns = list(positions)
         self._rests: dict[str, RawBatch] = {}
         self._drained_at: int | None = None
+        self._polls = 0
         self._closed = threading.Event()
 
     def poll(self, rows_max: int) -> RawBatch | None:
@@ -70,7 +73,8 @@ class LocalReader:
         # Changes with every commit of another connection. Asked first: what is committed while we
         # look is found at the next poll.
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
-        if version == self._drained_at:
+        self._polls = (self._polls + 1) % _LOOK_EVERY
+        if version == self._drained_at and self._polls:
             return None
         for turn, partition in enumerate(self._turns):
             batch = self._rests.pop(partition, None) or self._read(partition, rows_max)

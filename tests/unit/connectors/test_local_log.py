@@ -206,6 +206,17 @@ def test_an_idle_reader_sees_what_another_process_appends(path, log):
     assert found == 60
 
 
+def test_an_idle_reader_looks_before_long_whatever_it_believes(log):
+    reader = log.open(dict.fromkeys(PARTITIONS, 0))
+    assert reader.poll(10) is None
+    log.append([b"{}"], now_us=at(1))
+    (reader._drained_at,) = reader._db.execute("PRAGMA data_version").fetchone()
+    assert reader.poll(10) is None
+    polls = (reader.poll(10) for _ in range(1_000))
+    assert [len(batch) for batch in polls if batch is not None] == [1]
+    reader.close()
+
+
 def test_close_ends_a_poll_that_waits(log):
     reader = log.open({"0": 0})
     reader.close()
