@@ -27,18 +27,24 @@ __all__ = [
     "all",
     "any",
     "approx_distinct",
+    "correlation",
     "count",
     "count_if",
+    "covariance",
     "first",
+    "kurtosis",
     "last",
     "max",
     "mean",
     "min",
     "range",
     "rate",
+    "skew",
+    "slope",
     "stddev",
     "sum",
     "variance",
+    "weighted_mean",
 ]
 
 Input: TypeAlias = pl.Expr | str
@@ -118,6 +124,51 @@ def variance(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateS
 def stddev(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
     """The standard deviation: the square root of `variance`."""
     return AggregateSpec("stddev", column, {"ddof": ddof}, where)
+
+
+def skew(column: Input, *, where: Where = None) -> AggregateSpec:
+    """How lopsided the values lie: the third standardised moment, a float; 0 if symmetric.
+
+    Null where there is no spread.
+    """
+    return AggregateSpec("skew", column, where=where)
+
+
+def kurtosis(column: Input, *, where: Where = None) -> AggregateSpec:
+    """How heavy the tails are: the fourth standardised moment less 3, a float; 0 if normal.
+
+    Null where there is no spread.
+    """
+    return AggregateSpec("kurtosis", column, where=where)
+
+
+def covariance(column: Input, other: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
+    """How two columns vary together, a float; over events at which both have a value.
+
+    `ddof` as for `variance`.
+    """
+    return AggregateSpec("covariance", (column, other), {"ddof": ddof}, where)
+
+
+def correlation(column: Input, other: Input, *, where: Where = None) -> AggregateSpec:
+    """Pearson's correlation of two columns, from -1 to 1; null where either has no spread."""
+    return AggregateSpec("correlation", (column, other), where=where)
+
+
+def weighted_mean(column: Input, weight: Input, *, where: Where = None) -> AggregateSpec:
+    """The mean of a column in which each value counts by its weight, a float.
+
+    Null over no values, and where the weights add up to 0.
+    """
+    return AggregateSpec("weighted_mean", (column, weight), where=where)
+
+
+def slope(column: Input, *, per: Duration = "1s", where: Where = None) -> AggregateSpec:
+    """By how much the column grows in each `per` of event time: the least-squares line, a float.
+
+    Null where there are not two values at different instants.
+    """
+    return AggregateSpec("slope", column, {"per": per}, where)
 
 
 def first(column: Input, *, where: Where = None) -> AggregateSpec:

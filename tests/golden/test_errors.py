@@ -130,6 +130,10 @@ FEATURES = {
     "a running window by text": feature(agg.count().over(tumbling("1d", current="yes"))),  # type: ignore[arg-type]
     "a rate over no length": feature(agg.rate().over(lifetime())),
     "a rate per no time": feature(agg.rate(per="0s").over(sliding("1h"))),
+    "a covariance with a text": feature(agg.covariance("amount", "merchant").over(sliding("1h"))),
+    "a correlation of nothing there": feature(
+        agg.correlation("amonut", "price").over(sliding("1h"))
+    ),
     "any of a number": feature(agg.any("amount").over(sliding("1h"))),
     "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
     "where of a misspelled column": feature(

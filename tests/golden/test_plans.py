@@ -63,6 +63,14 @@ EVERY_AGGREGATE = tg.FeatureView(
         "mean_large": agg.mean("items", where=pl.col("amount") > 100).over(sliding("1d")),
         "per_minute": agg.rate(per="60s").over(sliding("1h")),
         "spread": agg.range("amount").over(sliding("1d")),
+        "skew": agg.skew("amount").over(sliding("1d")),
+        "kurtosis": agg.kurtosis("amount").over(sliding("1d")),
+        "covariance": agg.covariance("amount", "items").over(sliding("1d")),
+        "correlation": agg.correlation("amount", "items").over(sliding("1d")),
+        "weighted": agg.weighted_mean("amount", "items", where=pl.col("items") > 0).over(
+            sliding("1d")
+        ),
+        "slope": agg.slope("amount", per="1h").over(sliding("1d")),
     },
 )
 EVERY_WINDOW = tg.FeatureView(

@@ -69,6 +69,83 @@ def rate(held: Held) -> float | None:
     return len(held.values) * 1_000_000 / (held.end_us - held.start_us)
 
 
+def central(held: Held, power: int) -> Fraction:
+    """The mean of (x - mean)**power."""
+    exact = [Fraction(v) for v in held.values]
+    middle = sum(exact) / len(exact)
+    return sum(((x - middle) ** power for x in exact), Fraction()) / len(exact)
+
+
+def skew(held: Held) -> Near | None:
+    """The third standardised moment, as near as sums of cubes about zero allow."""
+    m2, m3 = central(held, 2), central(held, 3)
+    if m2 == 0:
+        return None
+    cubes = sum(abs(Fraction(v)) ** 3 for v in held.values) / len(held.values)
+    noise = float(cubes / 2**90 + abs(m3) / 2**48) / float(m2) ** 1.5
+    return Near(float(m3) / float(m2) ** 1.5, noise)
+
+
+def kurtosis(held: Held) -> Near | None:
+    """The fourth standardised moment less 3, within its bound."""
+    m2, m4 = central(held, 2), central(held, 4)
+    if m2 == 0:
+        return None
+    fourths = sum(Fraction(v) ** 4 for v in held.values) / len(held.values)
+    return Near(float(m4 / m2**2) - 3, float((fourths / 2**90 + m4 / 2**48) / m2**2))
+
+
+def crossed(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[Fraction, Fraction]:
+    """Σ(x - mean x)(y - mean y), and Σ|xy| + Σ|x|·Σ|y| / n."""
+    a, b, n = [Fraction(x) for x in xs], [Fraction(y) for y in ys], len(xs)
+    size = sum(abs(x * y) for x, y in zip(a, b, strict=True))
+    size += sum(map(abs, a)) * sum(map(abs, b)) / n
+    total = sum((x * y for x, y in zip(a, b, strict=True)), Fraction()) - sum(a) * sum(b) / n
+    return total, Fraction(size)
+
+
+def covariance(held: Held) -> Near | None:
+    """The covariance of a sample, within its bound."""
+    together, size = crossed(*zip(*held.values, strict=True))
+    n = len(held.values) - 1
+    if n == 0:
+        return None
+    return Near(float(together / n), float((size / 2**95 + abs(together) / 2**51) / n))
+
+
+def correlation(held: Held) -> Near | None:
+    """Pearson's correlation; where a spread is all but nothing, anything near."""
+    xs, ys = zip(*held.values, strict=True)
+    together, size = crossed(xs, ys)
+    (xx, x_size), (yy, y_size) = crossed(xs, xs), crossed(ys, ys)
+    if xx * yy == 0:
+        return None
+    scale = math.sqrt(float(xx)) * math.sqrt(float(yy))
+    noise = float(size / 2**94) / scale + float(x_size / xx + y_size / yy) / 2**94 + 2**-48
+    return Near(float(together) / scale, noise)
+
+
+def weighted_mean(held: Held) -> Near | None:
+    """Σ(x·weight) / Σweight."""
+    pairs = [(Fraction(x), Fraction(weight)) for x, weight in held.values]
+    weights = sum(weight for _, weight in pairs)
+    if weights == 0:
+        return None
+    value = sum(x * weight for x, weight in pairs) / weights
+    size = sum(abs(x * weight) for x, weight in pairs) / abs(weights)
+    return Near(float(value), float(size / 2**95 + abs(value) / 2**51))
+
+
+def slope(held: Held) -> Near | None:
+    """The least-squares slope over event time, in each second."""
+    together, size = crossed(held.at_us, held.values)
+    spread, _ = crossed(held.at_us, held.at_us)
+    if spread == 0:
+        return None
+    noise = size / 2**94 / spread + abs(together) / spread / 2**50
+    return Near(float(together / spread * 10**6), float(noise * 10**6))
+
+
 OVER_NOTHING = {"count", "count_if", "sum", "approx_distinct", "rate"}
 VALUES: Mapping[str, Callable[[Held], Any]] = {
     "count": lambda held: len(held.values),
@@ -83,6 +160,12 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "range": lambda held: max(held.values) - min(held.values),
     "variance": variance,
     "stddev": stddev,
+    "skew": skew,
+    "kurtosis": kurtosis,
+    "covariance": covariance,
+    "correlation": correlation,
+    "weighted_mean": weighted_mean,
+    "slope": slope,
     "first": lambda held: held.values[0],
     "last": lambda held: held.values[-1],
     "approx_distinct": approx_distinct,

@@ -16,11 +16,14 @@ from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
 from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
+from .pairs import CORRELATION, COVARIANCE, WEIGHTED_MEAN
 from .predicates import ALL, ANY, COUNT_IF
 from .ranges import RANGE
 from .rates import RATE
+from .skewness import KURTOSIS, SKEW
 from .sums import SUM
 from .support import KINDS, PAIRS
+from .trends import SLOPE
 
 AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
     {
@@ -38,6 +41,12 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             RANGE,
             VARIANCE,
             STDDEV,
+            SKEW,
+            KURTOSIS,
+            COVARIANCE,
+            CORRELATION,
+            WEIGHTED_MEAN,
+            SLOPE,
             FIRST,
             LAST,
             APPROX_DISTINCT,

@@ -40,7 +40,7 @@ from .counts import COUNT_VALUES
 from .sums import SUM_FLOAT, SUM_INT
 from .support import family_of, filled, scalars
 
-_RESOLUTION = 2.0**-96  # of Σx²: spreads below it are the rounding of the sums
+RESOLUTION = 2.0**-96  # of Σx²: spreads below it are the rounding of the sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class SquaresInt:
         return zeros, zeros, zeros
 
     def subtract(self, a: States, b: States) -> States:
-        return wideint.subtract(_words(a), _words(b))
+        return wideint.subtract(words(a), words(b))
 
 
 SQUARES_FLOAT = SquaresFloat()
@@ -159,8 +159,8 @@ class Mean:
         total, (counts,) = states
         divisor = np.maximum(counts, 1).astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
-            mean, _ = twofloat.divide(_sum_as_twofloat(total), divisor)
-        return _judged(mean, counts > 0)
+            mean, _ = twofloat.divide(sum_as_twofloat(total), divisor)
+        return judged(mean, counts > 0)
 
     def finish_one(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any]
@@ -171,7 +171,7 @@ class Mean:
         if isinstance(total[0], int):
             exact: float = ((total[0] << 64) + total[1]) / count
             return exact
-        return _judged_one(twofloat.divide(total, float(count))[0])
+        return judged_one(twofloat.divide(total, float(count))[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +217,13 @@ class Spread:
         n = np.maximum(counts, 1)
         with np.errstate(invalid="ignore", over="ignore"):
             if len(squares) == 2:
-                deviations = _deviations((squares[0], squares[1]), (total[0], total[1]), n * 1.0)
-                deviations = np.where(deviations > squares[0] * _RESOLUTION, deviations, 0.0)
+                deviations = deviations_of((squares[0], squares[1]), (total[0], total[1]), n * 1.0)
+                deviations = np.where(deviations > squares[0] * RESOLUTION, deviations, 0.0)
                 deviations = np.where(np.isfinite(squares[0]), deviations, np.inf)
             else:
-                deviations = _exact_deviations(squares, total, n) / n
+                deviations = exact_deviations(squares, total, n) / n
             variance = deviations / divisor
-        return _judged(np.sqrt(variance) if self.root else variance, counts > ddof)
+        return judged(np.sqrt(variance) if self.root else variance, counts > ddof)
 
     def finish_one(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any]
@@ -235,14 +235,14 @@ class Spread:
         if len(squares) == 2:
             if squares[0] == math.inf:
                 return OVERFLOWED
-            deviations = _deviations(squares, total, float(count))
-            if not deviations > squares[0] * _RESOLUTION:
+            deviations = deviations_of(squares, total, float(count))
+            if not deviations > squares[0] * RESOLUTION:
                 deviations = 0.0
         else:
             wide = squares[0] + (squares[1] << 64) + (squares[2] << 128)
             deviations = float(count * wide - ((total[0] << 64) + total[1]) ** 2) / count
         variance = deviations / divisor
-        return _judged_one(math.sqrt(variance) if self.root else variance)
+        return judged_one(math.sqrt(variance) if self.root else variance)
 
 
 MEAN = Mean()
@@ -250,20 +250,21 @@ VARIANCE = Spread("variance", root=False)
 STDDEV = Spread("stddev", root=True)
 
 
-def _deviations(squares: tuple[Any, Any], total: tuple[Any, Any], count: Any) -> Any:
-    # Σ(x - mean)² = Σx² - (Σx)·(Σx / n), for one key in floats or many in arrays.
+def deviations_of(squares: tuple[Any, Any], total: tuple[Any, Any], count: Any) -> Any:
+    """Σ(x - mean)² = Σx² - (Σx)·(Σx / n), for one key in floats or many in arrays."""
     mean = twofloat.divide(total, count)
     return twofloat.subtract(squares, twofloat.multiply(total, mean))[0]
 
 
-def _exact_deviations(squares: States, total: States, counts: Int64s) -> Float64s:
-    # n·Σ(x - mean)² = n·Σx² - (Σx)², below 2**256 for every n and x.
+def exact_deviations(squares: States, total: States, counts: Int64s) -> Float64s:
+    """n·Σ(x - mean)² = n·Σx² - (Σx)², below 2**256 for every n and x."""
     size, _ = wideint.magnitude((total[1], total[0].view(np.uint64)))
-    scaled = wideint.multiply(_words(squares), (counts.view(np.uint64),), words_count=4)
+    scaled = wideint.multiply(words(squares), (counts.view(np.uint64),), words_count=4)
     return wideint.to_twofloat(wideint.subtract(scaled, wideint.multiply(size, size, 4)))[0]
 
 
-def _sum_as_twofloat(total: States) -> tuple[Float64s, Float64s]:
+def sum_as_twofloat(total: States) -> tuple[Float64s, Float64s]:
+    """The sums of floats or of integers as two-floats."""
     hi, lo = total
     if hi.dtype == np.float64:
         return hi, lo
@@ -273,14 +274,17 @@ def _sum_as_twofloat(total: States) -> tuple[Float64s, Float64s]:
     return sign * high, sign * low
 
 
-def _judged(values: Float64s, present: np.ndarray[Any, Any]) -> tuple[Values, Codes]:
+def judged(values: Float64s, present: np.ndarray[Any, Any]) -> tuple[Values, Codes]:
+    """Floats with their codes: nothing where not `present`, else overflowed where not finite."""
     codes = np.where(np.isfinite(values), VALUE, OVERFLOW)
     return values, np.where(present, codes, NULL).astype(np.uint8)
 
 
-def _judged_one(value: float) -> float | Overflowed:
+def judged_one(value: float) -> float | Overflowed:
+    """The same for one value that is present."""
     return value if math.isfinite(value) else OVERFLOWED
 
 
-def _words(states: States) -> tuple[UInt64s, ...]:
+def words(states: States) -> tuple[UInt64s, ...]:
+    """The words of wide integers."""
     return tuple(np.asarray(word) for word in states)

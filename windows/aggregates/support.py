@@ -9,7 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.errors import UnsupportedInput
-from ..algebra import Column, Lists, States, Values
+from ..algebra import (
+    OVERFLOW,
+    OVERFLOWED,
+    VALUE,
+    Codes,
+    Column,
+    Lists,
+    StateNeed,
+    States,
+    Values,
+)
 
 NUMBERS = ("float", "int", "bool")
 """The kinds that can be added up."""
@@ -92,3 +102,44 @@ def scalars(states: States | Lists) -> Sequence[list[Any]]:
         else field.tolist()
         for field in states
     ]
+
+
+def pair_of(
+    aggregate: str, kind: str | None, firsts: Sequence[str], seconds: Sequence[str], needs: T
+) -> T:
+    """`needs`, if `kind` is that of a pair of one of `firsts` and one of `seconds`.
+
+    Raises `UnsupportedInput`, naming the kinds that the aggregate takes.
+    """
+    first, _, second = (kind or "").partition(",")
+    if first in firsts and second in seconds:
+        return needs
+    raise UnsupportedInput(
+        f"`{aggregate}` needs two columns that it has a meaning for",
+        got=f"kind {kind}",
+        expected=f"a column of kind {', '.join(firsts)} and one of kind {', '.join(seconds)}",
+    )
+
+
+def arrays_of_one(
+    states: tuple[tuple[Any, ...], ...], needs: Sequence[StateNeed]
+) -> tuple[States, ...]:
+    """Scalar states as columns of length 1: for aggregates of which one key is finished as many."""
+    return tuple(
+        tuple(
+            pa.array([scalar], pa.large_binary())
+            if field.dtype == "bytes"
+            else np.array([scalar], field.dtype)
+            for scalar, field in zip(state, need.monoid.fields, strict=True)
+        )
+        for state, need in zip(states, needs, strict=True)
+    )
+
+
+def scalar_of_one(finished: tuple[Values, Codes]) -> Any:
+    """The value of the one key that was finished: a Python scalar, None, or `OVERFLOWED`."""
+    values, codes = finished
+    if codes[0] == VALUE:
+        value = values[0]
+        return value.as_py() if isinstance(values, pa.Array) else value.item()
+    return OVERFLOWED if codes[0] == OVERFLOW else None

@@ -73,3 +73,21 @@ def test_signature_says_what_the_aggregate_takes_and_gives(name, dtype):
 def test_time_as_a_value_has_no_unit():
     at_ms = TYPES["Timestamp"].of("ms")
     assert SIGNATURES["last"].output(at_ms) == TYPES["Timestamp"]
+
+
+PAIRS = [name for name, signature in SIGNATURES.items() if signature.second is not None]
+
+
+@pytest.mark.parametrize("dtype", TYPES.values(), ids=str)
+@pytest.mark.parametrize("name", PAIRS)
+def test_signature_says_what_the_second_input_may_be(name, dtype):
+    signature, aggregate = SIGNATURES[name], AGGREGATES[name]
+    params = {param: allowed.example for param, allowed in signature.params.items()}
+    try:
+        aggregate.needs(f"float,{dtype.kind}", params)
+    except UnsupportedInput:
+        taken = False
+    else:
+        taken = True
+    assert signature.second is not None
+    assert taken == (dtype.kind in signature.second)

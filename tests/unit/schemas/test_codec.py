@@ -41,6 +41,7 @@ SPEND = tg.FeatureView(
         "large": agg.sum(pl.col("amount") * 1.5).over(sliding("7d", resolution="exact")),
         "recent": agg.mean("amount").over(sliding("1d", resolution="5m"), default=0.5),
         "often": agg.rate(per="60s", where=pl.col("amount") > 9).over(sliding("7d")),
+        "together": agg.covariance("amount", pl.col("bank") + 1).over(sliding("7d")),
         "spread": agg.stddev("amount", ddof=0).over(tumbling("1d", current=True)),
         "last_at": agg.last("at").over(lifetime(), description="when it was seen last"),
         "week_before": agg.count().over(sliding("7d", offset="168h")),
