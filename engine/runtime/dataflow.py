@@ -83,7 +83,7 @@ class _Steps:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     @property
     def stopping(self) -> bool:
@@ -120,7 +120,7 @@ class _Steps:
         if self.fault is None:
             try:
                 return step()
-            except Exception as fault:  # noqa: BLE001 - raised again when the dataflow has ended
+            except BaseException as fault:  # noqa: BLE001 - raised again when the dataflow has ended
                 self.fault = fault
         return None
 

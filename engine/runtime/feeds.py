@@ -49,7 +49,7 @@ class ThreadedFeed:
         self._ready: queue.Queue[DecodedBatch] = queue.Queue(_AHEAD)
         self._seeks: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._fault: Exception | None = None
+        self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tegula-decode", daemon=True)
         self._thread.start()
 
@@ -73,7 +73,7 @@ class ThreadedFeed:
                 while not self._seeks.empty():
                     self._feed.seek(*self._seeks.get())
                 batch = self._feed.poll()
-            except Exception as fault:  # noqa: BLE001 - handed to whoever polls
+            except BaseException as fault:  # noqa: BLE001 - a panic of Polars is no `Exception`
                 self._fault = fault
                 return
             while batch is not None and not self._stop.is_set():

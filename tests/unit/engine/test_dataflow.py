@@ -10,10 +10,20 @@ from tegula.engine.runtime import dataflow
 from tegula.schemas.errors import StateError
 
 
+class PanicException(BaseException):
+    """As Rust's panics come to Python: caught by no `except Exception`."""
+
+
 class Script:
     """Ports that take the given batches through, and fail when a step comes to a batch."""
 
-    def __init__(self, batches: list[int], failing: tuple[str, int] = ("", 0)) -> None:
+    def __init__(
+        self,
+        batches: list[int],
+        failing: tuple[str, int] = ("", 0),
+        fault: type[BaseException] = StateError,
+    ) -> None:
+        self.fault = fault
         self.batches = list(batches)
         self.failing = failing
         self.pending: list[int] = []
@@ -21,7 +31,7 @@ class Script:
 
     def _do(self, step: str, batch: int) -> int:
         if (step, batch) == self.failing:
-            raise StateError(f"{step} fails")
+            raise self.fault(f"{step} fails")
         self.done.append((step, batch))
         return batch
 
@@ -73,9 +83,10 @@ def test_dataflow_raises_what_a_step_raised_as_it_was_raised(step, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("fault", [StateError, PanicException])
 @pytest.mark.parametrize("step", ["poll", "lift", "add", "commit"])
-def test_dataflow_commits_nothing_after_a_fault(step):
-    script = Script([1, 2, 3, 4, 5], failing=(step, 2))
-    with pytest.raises(StateError):
+def test_dataflow_commits_nothing_after_a_fault(step, fault):
+    script = Script([1, 2, 3, 4, 5], failing=(step, 2), fault=fault)
+    with pytest.raises(fault):
         dataflow.run(script)
     assert set(script.batches_of("commit")) <= {1}

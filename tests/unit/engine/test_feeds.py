@@ -15,7 +15,7 @@ from tegula.schemas.errors import BrokerUnreachable
 class ScriptedFeed:
     """Gives `count` batches, then `fault` or nothing; a poll may be made to hang."""
 
-    def __init__(self, count: int, fault: Exception | None = None) -> None:
+    def __init__(self, count: int, fault: BaseException | None = None) -> None:
         self.count = count
         self.fault = fault
         self.given = 0
@@ -71,6 +71,18 @@ def test_threaded_feed_raises_the_reader_s_fault_once_all_before_it_is_taken(eve
             feed.poll()
     feed.close()
     assert scripted.closed
+
+
+def test_threaded_feed_does_not_fall_silent_when_the_decoder_panics(eventually):
+    class PanicException(BaseException):
+        """As Rust's panics come to Python: caught by no `except Exception`."""
+
+    feed = ThreadedFeed(ScriptedFeed(1, PanicException()))  # type: ignore[arg-type]
+    assert take(feed, 1, eventually) == [1]
+    feed._thread.join()
+    with pytest.raises(PanicException):
+        feed.poll()
+    feed.close()
 
 
 def test_seek_does_not_wait_for_a_reader_that_waits_itself(eventually):
