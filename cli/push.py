@@ -38,6 +38,9 @@ def push(project: Path | None, server: str | None, stream: str, file: str, as_js
             rejected += [{**one, "line": place + one["index"] + 1} for one in answer["rejected"]]
             place += count
             meter.advance(count)
+        if not place:
+            # With nothing to push too, a stream that is not there is an error.
+            door.post(f"/v1/streams/{stream}/events", b"", NDJSON)
     receipt = merged(receipts)
     if as_json:
         for one in rejected:

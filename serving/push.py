@@ -171,7 +171,7 @@ class _StreamPusher:
         indices = decoded.offsets[~future].tolist()
         keys = None
         if self.plan.partition_by is not None:
-            keys = _keys(decoded.frame.filter(~future)[self.plan.partition_by])
+            keys = keys_of(decoded.frame.filter(~future)[self.plan.partition_by])
         return _Judged(Batch([records[i] for i in indices], keys), indices, rejected)
 
     def _too_far_ahead(self, index: int) -> Rejected:
@@ -207,10 +207,10 @@ class _StreamPusher:
         self.log.close()
 
 
-def _keys(values: pl.Series) -> list[bytes | None]:
+def keys_of(values: pl.Series) -> list[bytes | None]:
     """The values by which events are spread, as text; null stays None.
 
-    >>> _keys(pl.Series([7, None]))
+    >>> keys_of(pl.Series([7, None]))
     [b'7', None]
     """
     texts = values.to_physical().cast(pl.String).to_list()

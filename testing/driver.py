@@ -16,19 +16,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import numpy as np
 import orjson
 
+from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
+from ..connectors.source import Payloads, RawBatch
 from ..engine.apply import apply_definitions
 from ..engine.runtime.clock import ScriptedClock
 from ..engine.runtime.engine import Engine
 from ..engine.runtime.housekeeping import outcomes
 from ..engine.settings import Settings
 from ..schemas.codec import collect
-from ..schemas.definitions import FeatureRef, FeatureService, FeatureView
+from ..schemas.definitions import FeatureRef, FeatureService, FeatureView, Stream
+from ..schemas.errors import UnknownStream
 from ..schemas.outcomes import Status
+from ..serving.logs import Batch, LocalEvents
 from ..serving.plan import resolve
 from ..serving.protocol import Limits, parse_instant, parse_request
+from ..serving.push import keys_of
 from ..serving.read import FeatureReader, Reply
 from ..state.dead_letter import DeadLetter, DeadRecord
 
@@ -100,14 +106,24 @@ class TestDriver:
     ) -> None:
         """Append events (as JSON) to the stream's log at the clock's time; nothing is read yet.
 
-        Bytes are appended as they are, however malformed. Without `partition` they go to the log's
-        first. Any call that reads takes them in.
+        Bytes are appended as they are, however malformed. Without `partition` the stream's
+        `partition_by` spreads them, as it does for a push; all others go to the log's first. Any
+        call that reads takes them in.
+
+        Raises `UnknownStream` for a stream that the definitions do not name.
         """
+        known = {one.name: one for one in self._definitions.streams}
+        if stream not in known:
+            raise UnknownStream(stream=stream, known=tuple(known))
         many = [events] if isinstance(events, Mapping) else list(events)
         payloads = [one if isinstance(one, bytes) else orjson.dumps(one) for one in many]
         log = LocalLog(self._settings.log_path(stream), stream)
         try:
-            log.append(payloads, partition=partition, now_us=self.clock)
+            if partition is not None:
+                log.append(payloads, partition=partition, now_us=self.clock)
+            else:
+                batch = Batch(payloads, _spread_by(known[stream], payloads))
+                LocalEvents(log, self.clock).append([batch])
         finally:
             log.close()
 
@@ -236,6 +252,27 @@ class TestDriver:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _spread_by(stream: Stream, payloads: Sequence[bytes]) -> list[bytes | None] | None:
+    """The values by which a push would spread the events; None for one that is no event."""
+    if stream.partition_by is None:
+        return None
+    count = len(payloads)
+    decoded = JsonDecoder(stream.schema, stream.event_time).decode(
+        RawBatch(
+            partition="",
+            offsets=np.arange(count),
+            log_us=np.zeros(count, np.int64),
+            payloads=Payloads.from_list(payloads),
+            next_offset=count,
+        )
+    )
+    keys: list[bytes | None] = [None] * count
+    values = keys_of(decoded.frame[stream.partition_by])
+    for place, value in zip(decoded.offsets.tolist(), values, strict=True):
+        keys[place] = value
+    return keys
 
 
 def _instant_us(at: str | datetime | int) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pytest
 
 import tegula as tg
 from tegula import agg, sliding
-from tegula.schemas.errors import DefinitionErrors, StateHeld, UnknownFeature
+from tegula.connectors.local_log import LocalLog
+from tegula.schemas.errors import DefinitionErrors, StateHeld, UnknownFeature, UnknownStream
 from tegula.schemas.outcomes import Status
+from tegula.state.keys import shard_of
 
 card = tg.Entity("card", keys={"card_id": tg.String})
 
@@ -348,3 +352,36 @@ def test_driver_refuses_definitions_with_all_their_faults_and_leaves_nothing(mon
         tg.TestDriver(wrong)
     assert len(caught.value.faults) >= 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_driver_spreads_events_as_a_push_would(tmp_path):
+    spread = replace(payments, partition_by="card_id")
+    view = replace(spend, stream=spread)
+    sent = [payment(float(n), "11:00:00", f"c{n % 7}") for n in range(1, 50)]
+    with tg.TestDriver(view, at="2024-01-01T12:00:00Z", home=tmp_path) as driver:
+        driver.send("payments", [*sent, b"rubbish", {**sent[0], "card_id": None}])
+        driver.send("payments", {**sent[0]})
+        assert driver.outcomes("spend")["read"] == 52
+        log = LocalLog(tmp_path / ".tegula/log/payments.db", "payments")
+        found = {name: _cards(log, name) for name in log.partitions()}
+        log.close()
+    cards = [card for cards in found.values() for card in set(cards)]
+    assert len(cards) == len(set(cards)), "events of one card are together"
+    assert set(cards) == {*(one["card_id"] for one in sent), None, "rubbish"}
+    assert sum(bool(cards) for cards in found.values()) > 1
+    for number in range(7):
+        place = shard_of(f"c{number}".encode(), len(found))
+        assert f"c{number}" in found[str(place)]
+
+
+def _cards(log: LocalLog, partition: str) -> list[str | None]:
+    reader = log.open({partition: 0})
+    batch = reader.poll(1_000)
+    reader.close()
+    records = [] if batch is None else list(batch.payloads)
+    return ["rubbish" if r == b"rubbish" else orjson.loads(r)["card_id"] for r in records]
+
+
+def test_driver_refuses_a_stream_that_is_not_defined(driver):
+    with pytest.raises(UnknownStream, match="paymets"):
+        driver.send("paymets", payment(1.0, "11:00:00"))
