@@ -39,8 +39,8 @@ from pathlib import Path
 from typing import Any
 
 READY_S = 90.0
-STOP_S = 30.0
-EVENTUALLY_S = 20.0
+STOP_S = 60.0
+EVENTUALLY_S = 60.0
 DEFAULT_PORT = "6180"
 RUNNABLE = frozenset({"sh", "console", "python", "pycon"})
 _FENCE = re.compile(r"^```([\w-]+)([^\n]*)\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -141,10 +141,12 @@ class Session:
         """Run commands in bash; what they printed. `code` None: any exit code will do."""
         state = self._root / ".shell"
         state.mkdir(exist_ok=True)
-        keep = f"trap 'pwd > {state}/folder; {{ export -p; declare -f; }} > {state}/exports' EXIT\n"
-        begin = (
-            f"[ ! -f {state}/exports ] || . {state}/exports\ncd {shlex.quote(str(self._folder))}\n"
+        where, exports, folder = map(
+            shlex.quote, map(str, (state / "folder", state / "exports", self._folder))
         )
+        begin = f"[ ! -f {exports} ] || . {exports}\ncd {folder}\n"
+        at_end = f"pwd > {where}; {{ export -p; declare -f; }} > {exports}"
+        keep = f"trap {shlex.quote(at_end)} EXIT\n"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", begin + keep + text],
             env=self._environment,

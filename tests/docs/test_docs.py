@@ -7,6 +7,7 @@ of their own; `docs/adr` and `docs/formats` hold no programs.
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -76,7 +77,7 @@ def test_docs_page_runs_as_it_is_written(page, tmp_path, request):
 def test_examples_run_as_programs(name, tmp_path):
     session = Session(tmp_path, {})
     path = ROOT / "examples" / name
-    session.run(Block(f"examples/{name}", 1, "sh", "", f"python {path}\n"))
+    session.run(Block(f"examples/{name}", 1, "sh", "", f"python {shlex.quote(str(path))}\n"))
 
 
 def test_docs_blocks_are_of_a_known_kind():
@@ -236,8 +237,11 @@ def test_docs_runner_notices_what_is_wrong(text, said, tmp_path):
     session.stop()
 
 
-def test_docs_runner_keeps_folder_variables_names_and_files(tmp_path):
-    session = Session(tmp_path, {"old": "new"})
+@pytest.mark.parametrize("name", ["plain", "with a space", 'it\'s "quoted"'])
+def test_docs_runner_keeps_folder_variables_names_and_files(name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    session = Session(folder, {"old": "new"})
     text = """\
 ```sh
 mkdir a && cd a
@@ -256,7 +260,7 @@ value = Path("b/c.py").read_text()
 'VALUE = "new"\\n'
 ```
 ```console
-$ echo $ONE $(two) $(basename $PWD)
+$ echo $ONE $(two) $(basename "$PWD")
 1 2 a
 ```
 ```sh not-run: for this test
