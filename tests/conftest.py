@@ -101,7 +101,7 @@ def eventually() -> Callable[[Callable[[], bool], float], None]:
     """`eventually(condition, seconds)`: wait until it holds, or fail; never a sleep for luck."""
     pause = threading.Event()
 
-    def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"did not hold within {seconds} s"

@@ -33,11 +33,11 @@ def test_engine_commits_and_stops_while_the_archive_cannot_be_written(tmp_path, 
         report = project.report()
         assert report is not None
         assert report["archive"]["events"]["fault"]["code"].startswith("TG-7")
-        engine.stop(10)
+        engine.stop()
         assert engine.fault is None
     lake.unlink()
     with running(project):
-        eventually(lambda: project.outcomes().get("folded") == project.sent, 30)
+        eventually(lambda: project.outcomes().get("folded") == project.sent)
 
 
 def test_engine_goes_on_without_its_registry_and_takes_it_up_again(tmp_path, eventually):
@@ -87,5 +87,5 @@ def test_clock_that_is_set_back_holds_up_no_commit(tmp_path, eventually):
         eventually(lambda: project.outcomes().get("folded") == 10)
         back_us[0] = 3_600_000_000
         project.send(events(10))
-        eventually(lambda: project.outcomes().get("folded") == 20, 5)
+        eventually(lambda: project.outcomes().get("folded") == 20)
         assert engine.is_running

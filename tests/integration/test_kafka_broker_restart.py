@@ -50,18 +50,18 @@ def test_engine_outlives_its_broker_and_finds_a_new_partition(kafka, project: Pa
     engine.start()
     try:
         produce(kafka.bootstrap, topic, 1_000)
-        eventually(is_caught_up(engine, 1_000), 60)
+        eventually(is_caught_up(engine, 1_000), 120)
 
         kafka.stop()
-        eventually(lambda: engine.report()["streams"]["payments"]["fault"] is not None, 60)
+        eventually(lambda: engine.report()["streams"]["payments"]["fault"] is not None, 120)
         fault = engine.report()["streams"]["payments"]["fault"]
         assert fault["code"] == "TG-301"
         kafka.start()
 
         kafka.add_partitions(topic, 3)
         produce(kafka.bootstrap, topic, 1_000)
-        eventually(is_caught_up(engine, 2_000), 60)
-        eventually(lambda: "2" in engine.report()["streams"]["payments"]["partitions"], 60)
+        eventually(is_caught_up(engine, 2_000), 120)
+        eventually(lambda: "2" in engine.report()["streams"]["payments"]["partitions"], 120)
         assert engine.report()["streams"]["payments"]["fault"] is None
     finally:
         report = engine.report() if engine.is_running else None

@@ -104,13 +104,13 @@ def test_crash_ten_kills_leave_every_event_counted_once(kafka, project: Path, se
     moments, engine = random.Random(seed + 1), EngineProcess(project)
     for _ in range(KILLS):
         engine.start()
-        eventually(lambda: engine.report() is not None, 30)
+        eventually(lambda: engine.report() is not None, 120)
         threading.Event().wait(moments.uniform(0.0, 1.0))  # the moment is the test's chance
         engine.kill()
     producing.join()
     engine.start()
     try:
-        eventually(is_caught_up(engine, EVENTS), 60)
+        eventually(is_caught_up(engine, EVENTS), 240)
     finally:
         report = engine.report()
         assert engine.stop() == 0, f"{report}\n{engine.log}"

@@ -84,7 +84,7 @@ def test_a_missing_broker_is_one_clear_sentence_after_a_few_seconds():
     started_s = time.perf_counter()
     with pytest.raises(BrokerUnreachable) as failure:
         KafkaLog(bootstrap, "payments")
-    assert time.perf_counter() - started_s < 10
+    assert time.perf_counter() - started_s < 30
     assert str(failure.value).startswith(
         f"TG-301 at bootstrap {bootstrap}: no Kafka broker answers. Got "
     )

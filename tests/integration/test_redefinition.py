@@ -29,7 +29,7 @@ def test_column_and_its_view_are_taken_up_by_a_running_engine(tmp_path, eventual
         eventually(lambda: project.outcomes(1).get("folded") == 100)
         project.apply(replace(TOTALS, stream=WIDER), view("ys", WIDER, "y"))
         project.send([{**event, "y": 2.0} for event in events(100)])
-        eventually(lambda: project.outcomes(2).get("folded") == 200, 20)
+        eventually(lambda: project.outcomes(2).get("folded") == 200)
         assert project.outcomes(1)["folded"] == 200
         assert engine.fault is None
 

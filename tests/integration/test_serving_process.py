@@ -27,7 +27,7 @@ from tegula.schemas.windows import sliding
 from tegula.serving.client import Client
 from tegula.serving.encode import format_instant
 from tegula.serving.server import serve
-from tests.support.server import HOST, settings_of
+from tests.support.server import HOST, read_answers, settings_of
 from tests.support.serving import CARD, PAYMENTS
 
 VIEW = FeatureView(
@@ -47,12 +47,12 @@ def served(settings: Settings) -> Iterator[BaseProcess]:
     process = context.Process(target=serve, args=(settings, now_us, started.set))
     process.start()
     try:
-        assert started.wait(60), "the server did not start"
+        assert started.wait(120), "the server did not start"
         yield process
     finally:
         if process.is_alive():
             process.terminate()
-        process.join(30)
+        process.join(60)
         assert process.exitcode is not None, "the server did not end"
 
 
@@ -111,8 +111,11 @@ def test_server_serves_what_is_applied_while_it_runs(settings):
 def test_server_drains_on_sigterm_and_ends_with_success(settings, processes):
     settings = settings.model_copy(update={"server_processes": processes})
     with served(settings) as process:
-        with socket.create_connection((HOST, settings.port), timeout=10) as connection:
+        with socket.create_connection((HOST, settings.port), timeout=60) as connection:
             begun = b"POST /v1/features HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"
+            # A whole request first: from its answer on, the connection is one that was taken.
+            connection.sendall(begun + b"{}")
+            assert len(read_answers(connection, 1)) == 1
             connection.sendall(begun)
             threading.Event().wait(0.2)
             os.kill(process.pid or 0, signal.SIGTERM)
@@ -122,7 +125,7 @@ def test_server_drains_on_sigterm_and_ends_with_success(settings, processes):
             while received := connection.recv(1 << 16):
                 answer += received
         assert b" 400 Bad Request" in answer, "a request that was begun is answered"
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0
     assert not list(settings.metrics_path.glob("*.counts"))
 

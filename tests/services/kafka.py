@@ -29,8 +29,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 HERE = Path(__file__).parent
 VERSION = "4.3.1"
 USER, PASSWORD = "alice", "alice-secret"
-_START_TIMEOUT_S = 60.0
-_REQUEST_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 120.0
+_REQUEST_TIMEOUT_S = 60.0
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -116,7 +116,7 @@ class Broker:
             return
         self._process.send_signal(how)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

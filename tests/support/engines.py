@@ -102,7 +102,7 @@ class RunningEngine:
     def is_running(self) -> bool:
         return self.thread.is_alive()
 
-    def stop(self, timeout_s: float = 20.0) -> None:
+    def stop(self, timeout_s: float = 60.0) -> None:
         """Ask it to stop, and wait until it has."""
         self.stop_event.set()
         self.thread.join(timeout_s)

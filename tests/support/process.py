@@ -68,10 +68,10 @@ class EngineProcess:
         if self._process.poll() is None:
             os.kill(self._process.pid, how)
         try:
-            code = self._process.wait(timeout=30)
+            code = self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            raise AssertionError(f"the engine did not stop within 30 s:\n{self.log}") from None
+            raise AssertionError(f"the engine did not stop within 60 s:\n{self.log}") from None
         self._process = None
         return code
 

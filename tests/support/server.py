@@ -62,8 +62,8 @@ class Running:
         return self.settings.url
 
     def connect(self) -> socket.socket:
-        """A raw connection, which waits for at most some seconds."""
-        return socket.create_connection((HOST, self.settings.port), timeout=10)
+        """A raw connection, which waits for at most a minute."""
+        return socket.create_connection((HOST, self.settings.port), timeout=60)
 
     def exchange(self, *pieces: bytes, answers: int = 1) -> list[bytes]:
         """Send the pieces one by one over one connection, and read so many answers."""
@@ -125,5 +125,5 @@ def running(
         yield found
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "the server did not drain"
