@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,13 +121,10 @@ def _stores(settings: Settings) -> Iterable[tuple[str, Path]]:
 def disk_bytes(folder: Path) -> int:
     """What a folder takes on the disk; sparse files count for what is in them."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            found = path.stat()
-        except OSError:  # a store in use removes files while we look
-            continue
-        if path.is_file():
-            total += found.st_blocks * 512
+    for place, _, names in os.walk(folder):  # unlike `rglob`, takes a folder that goes meanwhile
+        for name in names:
+            with suppress(OSError):  # a store in use removes files while we look
+                total += os.lstat(Path(place, name)).st_blocks * 512
     return total
 
 
