@@ -102,7 +102,9 @@ class StreamReader:
                 first = self.log.bounds(partition)[0]
                 place = Place(self._archive.bounds(partition)[0] if partition in ends else first)
             places[partition] = place
-        archived = {p: end for p, end in ends.items() if places[p].next_offset < end}
+        archived = {
+            p: end for p, end in ends.items() if self._reads_archive(p, places[p].next_offset, end)
+        }
         in_log = {p: at.next_offset for p, at in places.items() if p not in archived}
         lane = Lane((build.id,), places, self._feed(in_log, threaded=False))
         if archived:
@@ -111,6 +113,15 @@ class StreamReader:
             )
             lane.archived = archived
         self.lanes.add(lane)
+
+    def _reads_archive(self, partition: str, offset: int, end: int) -> bool:
+        """Whether a build at `offset` reads the archive first, which ends at `end`.
+
+        Not where the archive begins later and the log does not: offsets without records (markers
+        of transactions) lie between, or records that came before there was an archive.
+        """
+        begins_later = self._archive.bounds(partition)[0] > offset
+        return offset < end and not (begins_later and self.log.bounds(partition)[0] <= offset)
 
     def _archive_ends(self) -> dict[str, int]:
         ends = {}

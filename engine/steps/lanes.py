@@ -60,18 +60,29 @@ class Lane:
     archived: dict[str, int] = field(default_factory=dict)
 
     def poll(self) -> DecodedBatch | None:
-        """The next batch at this lane's positions, and nothing that lies before them."""
-        batch = None if self.archive is None else self.archive.poll()
-        if batch is not None and batch.partition not in self.archived:
-            return None  # the archive has grown on, but the log is to say what comes next
-        if batch is None:
-            for partition in tuple(self.archived):
-                self.read_log(partition, self.places[partition].next_offset)
-            batch = self.log.poll()
-        if batch is None or batch.partition not in self.places:
-            return None
-        batch = from_offset(batch, self.places[batch.partition].next_offset)
-        return batch if batch.next_offset > self.places[batch.partition].next_offset else None
+        """The next batch at this lane's positions, and nothing that lies before them.
+
+        None says that there is nothing now, and nothing else: what is passed over is read past.
+        """
+        while (batch := self._read()) is not None:
+            if batch.partition not in self.places:
+                continue
+            begin = self.places[batch.partition].next_offset
+            if batch.next_offset > begin:
+                return from_offset(batch, begin)
+        return None
+
+    def _read(self) -> DecodedBatch | None:
+        while self.archive is not None:
+            batch = self.archive.poll()
+            if batch is None:
+                for partition in tuple(self.archived):
+                    self.read_log(partition, self.places[partition].next_offset)
+                break
+            if batch.partition in self.archived:
+                return batch
+            # The archive has grown on, but the log is to say what comes next.
+        return self.log.poll()
 
     def moved(self, batch: DecodedBatch, running_max_us: int, now_us: int) -> None:
         """Note that `batch` has been taken."""
@@ -149,23 +160,29 @@ class Lanes:
             self._turn = (self._turn + 1) % len(lanes)
             order = [*lanes[self._turn :], *lanes[: self._turn]]
         for lane in order:
+            batch = lane.poll() if lane is self.live else self._up_to_fence(lane)
+            if batch is not None:
+                return Taken(lane, batch, lane.places[batch.partition])
+        return None
+
+    def _up_to_fence(self, lane: Lane) -> DecodedBatch | None:
+        """The next batch of a lane that is behind, and nothing of what lies past the fence."""
+        for _ in lane.places:  # feeds take turns: past partitions that are there to one that is not
             batch = lane.poll()
             if batch is None:
+                return None
+            fence = self.live.places.get(batch.partition)
+            if fence is None:
                 continue
-            if lane is not self.live:
-                fence = self.live.places.get(batch.partition)
-                if fence is None:
-                    continue
-                place = lane.places[batch.partition]
-                if batch.next_offset > fence.next_offset:
-                    batch = up_to_offset(batch, fence.next_offset)
-                    # The lane may not join yet (another partition has far to go), and then the
-                    # live one moves on: what was cut off must come again. From the log, where the
-                    # live lane reads it too: an archive that gave it again would not get on.
-                    lane.read_log(batch.partition, max(fence.next_offset, place.next_offset))
-                if batch.next_offset <= place.next_offset:
-                    continue
-            return Taken(lane, batch, lane.places[batch.partition])
+            begin = lane.places[batch.partition].next_offset
+            if batch.next_offset > fence.next_offset:
+                batch = up_to_offset(batch, fence.next_offset)
+                # The lane may not join yet (another partition has far to go), and then the live
+                # one moves on: what was cut off must come again. From the log, where the live
+                # lane reads it too: an archive that gave it again would not get on.
+                lane.read_log(batch.partition, max(fence.next_offset, begin))
+            if batch.next_offset > begin:
+                return batch
         return None
 
     def moved(self, taken: Taken, running_max_us: int, now_us: int) -> None:

@@ -153,6 +153,30 @@ def test_law_build_that_catches_up_is_given_each_record_once(
     assert lanes.live.builds == (1, 2)
 
 
+def test_lanes_give_what_a_lane_lacks_though_other_partitions_are_at_the_fence():
+    """None means that there is nothing: who settles an engine stops asking at the first one."""
+    log = log_of(9, 9)
+    live, late = lane_of(log, (1,), 2, 5), lane_of(log, (2,), 2, 4)
+    lanes = Lanes(live)
+    lanes.add(late)
+    taken = lanes.poll()
+    assert taken is not None
+    assert (taken.lane, taken.batch.partition) == (late, "1")
+    assert taken.batch.offsets.tolist() == [4]
+
+
+def test_lane_reads_on_past_what_the_archive_has_of_a_partition_that_the_log_goes_on_with():
+    log = log_of(6, 3)
+    lane = lane_of(log, (1,), 0, 0)
+    lane.archive = ListFeed(log, {"0": 0, "1": 0})
+    lane.archived = {"0": 3, "1": 3}
+    lane.moved(decoded(log["0"][:3], partition="0"), NOON_US, NOON_US)
+    lane.archive.seek("0", 3)
+    batch = lane.poll()
+    assert batch is not None
+    assert (batch.partition, batch.offsets.tolist()) == ("1", [0, 1, 2])
+
+
 class GrowingFeed(ListFeed):
     """A feed whose log becomes longer while it is read, and has gaps between its offsets."""
 

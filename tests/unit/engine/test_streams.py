@@ -13,7 +13,7 @@ from tegula.connectors.local_log import LocalLog
 from tegula.engine.plan import StreamPlan
 from tegula.engine.runtime.streams import StreamReader, applied_place
 from tegula.engine.steps.lanes import Place
-from tegula.schemas.errors import LogRecreated, LogShrunk
+from tegula.schemas.errors import LogRecreated, LogShrunk, LogTruncated
 from tegula.schemas.time import MINUTE_US, SECOND_US
 from tegula.state.registry import Registry
 from tegula.state.rows import Applied
@@ -167,6 +167,33 @@ def test_stream_gives_a_new_build_everything_and_the_live_ones_what_they_lack(wo
             given[build].extend(taken.work.batch.offsets.tolist())
     assert given == {BUILD.id: [3, 4], OTHER.id: [0, 1, 2, 3, 4]}
     assert set(reader.lanes.live.builds) == {BUILD.id, OTHER.id}
+
+
+class ArchiveFrom3(NoArchive):
+    """An archive whose first record is that at offset 3: before it there was none."""
+
+    def partitions(self) -> tuple[str, ...]:
+        return ("0",)
+
+    def bounds(self, partition: str) -> tuple[int, int]:
+        return (3, 5) if partition == "0" else (0, 0)
+
+    def open(self, positions: Mapping[str, int]) -> object:
+        raise LogTruncated(
+            stream="events", partition="0", first_offset=3, wanted_offset=positions["0"]
+        )
+
+
+def test_build_that_stands_before_the_archives_first_record_reads_the_log_that_has_it_all(world):
+    """Markers of transactions are offsets without records: a build may stand among them."""
+    world.append("0", [NOON_US + n for n in range(5)])
+    for place in (0, 1):
+        world.apply(place, BUILD.id, "0", Applied(5, NOON_US + 4))
+        world.apply(place, OTHER.id, "0", Applied(1, NOON_US))
+    reader = world.started(EVERYTHING, BUILD)
+    reader._archive = ArchiveFrom3()
+    reader.add(world.shards, OTHER)
+    assert offsets(reader)["0"] == [1, 2, 3, 4]
 
 
 def test_stream_carries_the_running_maximum_from_batch_to_batch(world):
