@@ -43,13 +43,15 @@ class SimulatedLog:
     def __init__(self, stream: str, chance: random.Random, partitions: int) -> None:
         self.stream = stream
         self.identity = f"simulated-{stream}"
-        self.topics = {str(number): Topic() for number in range(partitions)}
+        self.topics: dict[str, Topic] = {}
         self.chance = chance
+        for _ in range(partitions):
+            self.add_partition()
 
     def add_partition(self) -> str:
-        """One more partition, as a topic may be given."""
+        """One more partition, as a topic may be given; its first offsets may hold no record."""
         name = str(len(self.topics))
-        self.topics[name] = Topic()
+        self.topics[name] = Topic(end=self.chance.choice((0, 0, 3)))
         return name
 
     def append(self, partition: str, payload: bytes | None, log_us: int) -> int:

@@ -19,11 +19,15 @@ def drawn_row(chance: random.Random, now_us: int) -> dict[str, Any]:
         "w": chance.choice((None, "", "red", "green", "blue")),
         "x": chance.choice((None, chance.uniform(-100, 100), float(chance.randint(-5, 5)))),
         "n": chance.choice((None, chance.randint(-3, 9))),
-        "at": now_us - _age_us(chance),
+        "at": now_us - _age_us(chance, now_us),
     }
 
 
-def _age_us(chance: random.Random) -> int:
+def _age_us(chance: random.Random, now_us: int) -> int:
+    """How long before now a record is dated.
+
+    Many fall on one instant, in several partitions, and many of these on the edge of a window.
+    """
     return chance.choice(
         (
             0,
@@ -32,6 +36,7 @@ def _age_us(chance: random.Random) -> int:
             chance.randint(0, 2 * HOUR_US),
             chance.randint(0, 3 * DAY_US),
             chance.choice((SECOND_US, MINUTE_US, HOUR_US, DAY_US)),
+            now_us % chance.choice((SECOND_US, MINUTE_US, HOUR_US)),
             -chance.randint(0, AHEAD_US + 1),
         )
     )

@@ -7,6 +7,8 @@ is compared with the raw logs, record by record: values, statuses, outcomes, arc
 
     TEGULA_SIMULATION_SEEDS=200 pytest tests/simulation       more seeds, from the run's own on
     TEGULA_SIMULATION_SEED=123 pytest tests/simulation        the run with this seed alone
+
+A run's seed is the name of its test, so that it is told also where a run never comes to its end.
 """
 
 from __future__ import annotations
@@ -17,20 +19,29 @@ import pytest
 
 from tests.simulation.world import ACTIONS, World
 
-_ONE = os.environ.get("TEGULA_SIMULATION_SEED")
-_COUNT = 1 if _ONE else int(os.environ.get("TEGULA_SIMULATION_SEEDS", "6"))
 ROUNDS, ACTIONS_A_ROUND = 3, 25
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "own_seed" in metafunc.fixturenames:
+        metafunc.parametrize("own_seed", _seeds(int(metafunc.config.option.hypothesis_seed)))
+
+
+def _seeds(first: int) -> range:
+    alone = os.environ.get("TEGULA_SIMULATION_SEED")
+    if alone:
+        return range(int(alone), int(alone) + 1)
+    return range(first, first + int(os.environ.get("TEGULA_SIMULATION_SEEDS", "6")))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(_COUNT))
 def test_simulation_of_everything_that_may_happen_ends_with_right_numbers(
-    number, seed, tmp_path, monkeypatch
+    own_seed, tmp_path, monkeypatch
 ):
-    own_seed = int(_ONE) if _ONE else seed + number
-    world = World(tmp_path, own_seed, monkeypatch)
     history: list[str] = []
+    world: World | None = None
     try:
+        world = World(tmp_path, own_seed, monkeypatch)
         for _ in range(ROUNDS):
             world.faults.likelihood = world.chance.choice((0.0, 0.01, 0.05, 0.2))
             drawn = world.chance.choices(list(ACTIONS), list(ACTIONS.values()), k=ACTIONS_A_ROUND)
@@ -39,10 +50,14 @@ def test_simulation_of_everything_that_may_happen_ends_with_right_numbers(
                 world.act(action)
             history.append("check")
             world.check()
+        history.append("close")
+        world.close()
     except BaseException as fault:
-        fault.add_note(f"TEGULA_SIMULATION_SEED={own_seed}")
+        fault.add_note(f"to repeat: TEGULA_SIMULATION_SEED={own_seed} pytest tests/simulation")
         fault.add_note(" ".join(history))
-        fault.add_note("\n".join(world.deaths))
+        if world is not None:
+            fault.add_note("\n".join(world.deaths))
         raise
     finally:
-        world.close()
+        if world is not None:
+            world.close()

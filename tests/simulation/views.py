@@ -113,7 +113,11 @@ POOL = (
     ViewFacts(
         "fast", "clicks", (("count", None, "10m"), ("sum", "x", "10m"), ("mean", "n", "now"))
     ),
-    ViewFacts("fast", "clicks", (("count", None, "1d"), ("min", "x", "10m"), ("max", "x", "hour"))),
+    ViewFacts(
+        "fast",
+        "clicks",
+        (("count", None, "1d"), ("min", "x", "10m"), ("max", "x", "hour"), ("last", "n", "hour")),
+    ),
     ViewFacts(
         "exact",
         "clicks",
@@ -123,10 +127,17 @@ POOL = (
     ViewFacts(
         "ever",
         "clicks",
-        (("count", None, "ever"), ("approx_distinct", "w", "1d"), ("last", "w", "ever")),
+        (
+            ("count", None, "ever"),
+            ("approx_distinct", "w", "1d"),
+            ("last", "w", "ever"),
+            ("first", "n", "ever"),
+        ),
         history="15m",
     ),
     ViewFacts("strict", "orders", (("count", None, "1d"), ("stddev", "x", "1d")), lateness="1m"),
     ViewFacts("strict", "orders", (("sum", "n", "hour"), ("first", "x", "1d")), lateness="10m"),
-    ViewFacts("wide", "orders", (("count_values", "w", "1d"), ("sum", "x", "ever"))),
+    ViewFacts(
+        "wide", "orders", (("count_values", "w", "1d"), ("sum", "x", "ever"), ("last", "w", "1d"))
+    ),
 )

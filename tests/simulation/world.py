@@ -20,6 +20,7 @@ from tegula.engine.runtime.clock import ScriptedClock
 from tegula.engine.runtime.engine import Engine
 from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
+from tegula.engine.steps import lanes
 from tegula.schemas.codec import collect
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
@@ -29,6 +30,7 @@ from tegula.serving.keys import KeyColumns
 from tegula.serving.plan import FeaturePlan, Part
 from tegula.serving.read import FeatureReader
 from tegula.serving.single import single_key
+from tegula.serving.single_code import quick
 from tegula.state.dead_letter import DeadLetter
 from tegula.state.keys import encode_key
 from tegula.state.registry import BuildRow, Registry
@@ -61,6 +63,7 @@ class World:
         self.engine: Engine | None = None
         patch.setattr(running, "open_log", lambda stream, settings: self.logs[stream.name])
         patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
+        patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))
         self.applied: dict[str, ViewFacts] = {}
         self.define()
         self._open()
@@ -72,7 +75,7 @@ class World:
         stream = self.chance.choice(list(self.logs))
         log = self.logs[stream]
         partition = self.chance.choice(log.partitions())
-        for _ in range(self.chance.choice((1, 3, 12, 40))):
+        for _ in range(self.chance.choice((0, 1, 3, 12, 40))):
             self._send_one(stream, partition)
         if self.chance.random() < 0.3:
             log.skip(partition, self.chance.randint(1, 3))
@@ -304,9 +307,8 @@ class World:
         build = build_of(row, Definitions())
         features = build.shape.features
         names = tuple(f"{row.view}:{feature.name}" for feature in features)
-        part = Part(
-            row.view, build.id, build.shape, 0, names, features, single_key(build.shape, features)
-        )
+        single = quick(single_key(build.shape, features))
+        part = Part(row.view, build.id, build.shape, 0, names, features, single)
         columns = KeyColumns("name", (("k", "string"),))
         plan = FeaturePlan(names, (columns,), (part,), (), (), frozenset({"k"}))
         reader = FeatureReader(self._engine.mirrors.reader())
@@ -357,7 +359,7 @@ class World:
             wanted.setdefault(str(record.partition), []).append(record.offset)
             if record.at_us is None or record.at_us > record.log_us + AHEAD_US:
                 bad.add((str(record.partition), record.offset))
-        rows = archive.open(dict.fromkeys(archive.partitions(), 0))
+        rows = archive.open({name: archive.bounds(name)[0] for name in archive.partitions()})
         found: dict[str, list[int]] = {}
         while (batch := rows.poll(1 << 16)) is not None:
             both = [*batch.offsets.tolist(), *(one.offset for one in batch.bad)]
@@ -381,7 +383,7 @@ ACTIONS: Mapping[str, int] = {
     "look": 3,
     "archive": 3,
     "define": 2,
-    "backfill": 2,
+    "backfill": 4,
     "switch": 1,
     "retire": 2,
     "grow": 1,
