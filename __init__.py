@@ -19,6 +19,7 @@ from .schemas.definitions import (
     Stream,
 )
 from .schemas.errors import DefinitionErrors, TegulaError
+from .schemas.ordered_windows import last, session, since
 from .schemas.outcomes import Outcome, Status
 from .schemas.types import Bool, Float64, Int64, String, Timestamp
 from .schemas.windows import hopping, lifetime, sliding, tumbling
@@ -48,7 +49,10 @@ __all__ = [
     "agg",
     "errors",
     "hopping",
+    "last",
     "lifetime",
+    "session",
+    "since",
     "sliding",
     "tumbling",
 ]

@@ -26,15 +26,14 @@ from ..schemas.definitions import (
 )
 from ..schemas.expressions import lower
 from ..schemas.fingerprints import structural
-from ..schemas.inputs import aggregate_name, input_kind, input_node, input_types, stored_params
+from ..schemas.inputs import feature_input, input_kind, input_types, stored_params
 from ..schemas.nodes import Node, fingerprint, text
 from ..schemas.time import parse_duration
 from ..schemas.types import DataType
-from ..windows.aggregates import AGGREGATES
 from ..windows.algebra import Monoid
 from ..windows.shape import Shape, Slot, WindowedFeature
 from .plan_text import describe
-from .plan_windows import window_of
+from .plan_windows import aggregate_of, lateness_of, window_of
 
 __all__ = ["Build", "Plan", "ServicePlan", "StreamPlan", "compile", "compile_view"]
 
@@ -140,7 +139,7 @@ def compile_view(view: FeatureView, build: int) -> Build:
     slots = _slots(view, inputs)
     places = {(slot.monoid.name, slot.input): number for number, slot in enumerate(slots)}
     disorder_us = parse_duration(view.stream.disorder)
-    lateness = view.allowed_lateness
+    lateness_us = lateness_of(view)
     return Build(
         id=build,
         view=view.name,
@@ -156,10 +155,11 @@ def compile_view(view: FeatureView, build: int) -> Build:
             ),
             depth_us=parse_duration(view.history),
             disorder_us=disorder_us,
+            lateness_us=lateness_us,
         ),
         fingerprint=structural(view),
         disorder_us=disorder_us,
-        allowed_lateness_us=None if lateness is None else parse_duration(lateness),
+        allowed_lateness_us=lateness_us,
     )
 
 
@@ -169,7 +169,7 @@ def _inputs(view: FeatureView) -> dict[Node, tuple[DataType, ...]]:
     Slots count in it and stored tiles hold slots by place, so it must not change when features are
     written in another order.
     """
-    given = [input_node(feature.aggregate) for feature in view.features.values()]
+    given = [feature_input(feature) for feature in view.features.values()]
     nodes = {node for node in given if node is not None}
     ordered = sorted(nodes, key=lambda node: (text(node), fingerprint(node)))
     return {node: input_types(node, view.stream.schema) for node in ordered}
@@ -177,10 +177,9 @@ def _inputs(view: FeatureView) -> dict[Node, tuple[DataType, ...]]:
 
 def _needs(feature: Feature, inputs: Inputs) -> list[tuple[Monoid, int | None]]:
     """The states that a feature reads: each with the place of its input among all inputs."""
-    spec = feature.aggregate
-    node = input_node(spec)
+    node = feature_input(feature)
     kind = None if node is None else input_kind(inputs[node])
-    needs = AGGREGATES[aggregate_name(spec)].needs(kind, stored_params(spec))
+    needs = aggregate_of(feature, kind).needs(kind, stored_params(feature.aggregate))
     place = None if node is None else list(inputs).index(node)
     return [(need.monoid, place if need.takes_input else None) for need in needs]
 
@@ -203,8 +202,9 @@ def _feature(
     places: Mapping[tuple[str, int | None], int],
 ) -> WindowedFeature:
     spec = feature.aggregate
-    node, aggregate = input_node(spec), AGGREGATES[aggregate_name(spec)]
-    input_type = None if node is None else inputs[node][0]
+    node = feature_input(feature)
+    kind = None if node is None else input_kind(inputs[node])
+    input_type, aggregate = None if node is None else inputs[node][0], aggregate_of(feature, kind)
     params = MappingProxyType(stored_params(spec))
     return WindowedFeature(
         name=name,

@@ -1,7 +1,10 @@
-"""A window as a user wrote it, compiled to its geometry."""
+"""Windows as a user wrote them, compiled: to geometry, and to what an aggregate keeps for them."""
 
 from __future__ import annotations
 
+from ..schemas.definitions import Feature, FeatureView
+from ..schemas.inputs import aggregate_name, input_node
+from ..schemas.ordered_windows import LastSpec, SessionSpec, SinceSpec
 from ..schemas.time import parse_duration
 from ..schemas.windows import (
     AUTO,
@@ -11,12 +14,15 @@ from ..schemas.windows import (
     TumblingSpec,
     WindowSpec,
 )
+from ..windows.aggregates import AGGREGATES
+from ..windows.algebra import Aggregate, AggregateAt
 from ..windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling, Window
 from ..windows.ladder import automatic_resolution_us
+from ..windows.over import OverRows, OverSession
 
 
 def window_of(spec: WindowSpec) -> Window:
-    """The geometry of a validated window."""
+    """The geometry of a validated window; one that is cut by order reads everything before t."""
     window = _window(spec)
     return IncludingInstant(window) if spec.include_instant else window
 
@@ -36,3 +42,33 @@ def _resolution_us(spec: SlidingSpec, length_us: int) -> int:
     if spec.resolution == AUTO:
         return automatic_resolution_us(length_us)
     return 1 if spec.resolution == EXACT else parse_duration(spec.resolution)
+
+
+def aggregate_of(feature: Feature, kind: str | None) -> Aggregate | AggregateAt:
+    """The aggregate of a feature over an input of `kind`, wrapped where order cuts the window."""
+    aggregate, window = AGGREGATES[aggregate_name(feature.aggregate)], feature.window
+    if isinstance(window, LastSpec):
+        return OverRows(aggregate, kind, window.count)
+    if isinstance(window, SinceSpec):
+        # The kind is that of a pair: the value, and beside it whether the event matches.
+        counted = input_node(feature.aggregate) is None
+        value = None if counted or kind is None else kind.split(",")[0]
+        return OverRows(aggregate, value, window.cap, marked=True)
+    if isinstance(window, SessionSpec):
+        return OverSession(aggregate, kind, parse_duration(window.gap))
+    return aggregate
+
+
+def lateness_of(view: FeatureView) -> int | None:
+    """How far behind the watermark an event of the view may be, in µs; None: retention decides.
+
+    Sessions bring a bound of their own; the narrowest counts.
+    """
+    spans = [
+        feature.window.lateness
+        for feature in view.features.values()
+        if isinstance(feature.window, SessionSpec)
+    ]
+    if view.allowed_lateness is not None:
+        spans.append(view.allowed_lateness)
+    return min(map(parse_duration, spans), default=None)

@@ -17,9 +17,10 @@ from .canonical import canonical_json, digest
 from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view
 from .definitions import FeatureView
 from .expressions import lower
-from .inputs import input_node
+from .inputs import feature_input
 from .nodes import columns
 from .stored_windows import dump_window
+from .windows import OrderedSpec
 
 
 def structural(view: FeatureView) -> str:
@@ -53,11 +54,22 @@ def structure(view: FeatureView) -> dict[str, Any]:
         "where": dump_expression(view.where),
         "aggregates": _distinct(aggregates),
         "windows": _distinct(windows),
+        **_ordered(view),
     }
 
 
+def _ordered(view: FeatureView) -> dict[str, Any]:
+    """Aggregates over windows that order cuts: each pair is a state of its own."""
+    pairs = [
+        {"aggregate": dump_aggregate(one.aggregate), "window": dump_window(one.window)}
+        for one in view.features.values()
+        if isinstance(one.window, OrderedSpec)
+    ]
+    return {"ordered": _distinct(pairs)} if pairs else {}
+
+
 def _columns_read(view: FeatureView) -> list[str]:
-    inputs = [input_node(feature.aggregate) for feature in view.features.values()]
+    inputs = [feature_input(feature) for feature in view.features.values()]
     where = None if view.where is None else lower(view.where)
     read = [node for node in [*inputs, where] if node is not None]
     return sorted({name for node in read for name in columns(node)})

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .definitions import AggregateSpec
+from .definitions import AggregateSpec, Feature
 from .expressions import lower, result_type
 from .nodes import Literal, Node, Op
+from .ordered_windows import SinceSpec
 from .signatures import SIGNATURES
 from .types import Bool, DataType
 
@@ -42,6 +43,18 @@ def input_node(spec: AggregateSpec) -> Node | None:
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else Op(PAIR, parts)
+
+
+def feature_input(feature: Feature) -> Node | None:
+    """What is evaluated for a feature: its aggregate's input, and for `since` the match beside it.
+
+    Where events are counted since a match, the match itself stands for the value.
+    """
+    node = input_node(feature.aggregate)
+    if not isinstance(feature.window, SinceSpec):
+        return node
+    matches = Op("fill_null", (lower(feature.window.predicate), Literal(Bool, False)))
+    return Op(PAIR, (matches if node is None else node, matches))
 
 
 def aggregate_name(spec: AggregateSpec) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import FormatUnknown
+from .expressions import lower
+from .nodes import from_json, to_json, to_polars
+from .ordered_windows import LastSpec, SessionSpec, SinceSpec
 from .time import Duration, format_duration, parse_duration
 from .windows import (
     AUTO,
@@ -42,6 +45,12 @@ def load_window(stored: Mapping[str, Any]) -> WindowSpec:
         return TumblingSpec(stored["size"], stored["current"], including)
     if kind == "hopping":
         return HoppingSpec(stored["size"], stored["hop"], stored["current"], including)
+    if kind == "last":
+        return LastSpec(stored["count"], including)
+    if kind == "since":
+        return SinceSpec(to_polars(from_json(stored["predicate"])), stored["cap"], including)
+    if kind == "session":
+        return SessionSpec(stored["gap"], stored["lateness"], including)
     if kind == "lifetime":
         return LifetimeSpec(including)
     raise FormatUnknown(
@@ -64,6 +73,12 @@ def _dump(window: WindowSpec) -> dict[str, Any]:
     if isinstance(window, HoppingSpec):
         spans = {"size": _span(window.size), "hop": _span(window.hop)}
         return {"kind": "hopping", **spans, "current": window.current}
+    if isinstance(window, LastSpec):
+        return {"kind": "last", "count": window.count}
+    if isinstance(window, SinceSpec):
+        return {"kind": "since", "predicate": to_json(lower(window.predicate)), "cap": window.cap}
+    if isinstance(window, SessionSpec):
+        return {"kind": "session", "gap": _span(window.gap), "lateness": _span(window.lateness)}
     return {"kind": "lifetime"}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .ordered_windows import LastSpec, SessionSpec, SinceSpec
 from .time import Duration
 
 AUTO = "auto"
@@ -55,7 +56,10 @@ class LifetimeSpec:
     include_instant: bool = False
 
 
-WindowSpec: TypeAlias = SlidingSpec | TumblingSpec | HoppingSpec | LifetimeSpec
+OrderedSpec: TypeAlias = LastSpec | SinceSpec | SessionSpec
+"""Windows that are cut by the order of events."""
+
+WindowSpec: TypeAlias = SlidingSpec | TumblingSpec | HoppingSpec | LifetimeSpec | OrderedSpec
 
 
 def sliding(

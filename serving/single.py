@@ -24,7 +24,15 @@ import pyarrow as pa
 
 from ..schemas.outcomes import Status
 from ..state import packing
-from ..windows.algebra import OVERFLOWED, Aggregate, AggregateAt, Monoid, Pairwise, Reading
+from ..windows.algebra import (
+    OVERFLOWED,
+    Aggregate,
+    AggregateAt,
+    Monoid,
+    OfNothing,
+    Pairwise,
+    Reading,
+)
 from ..windows.geometry import Window
 from ..windows.shape import Shape, WindowedFeature
 from ..windows.suffixes import small_slots
@@ -159,8 +167,11 @@ class SingleKey:
                     value, status = empty, _EMPTY
                 elif value is OVERFLOWED:
                     value, status = None, _OVERFLOW
-                elif convert is not None:
-                    value = convert(value)
+                else:
+                    if isinstance(value, OfNothing):
+                        value, status = value.value, _EMPTY
+                    if convert is not None:
+                        value = convert(value)
                 values[place] = value
                 if found:
                     statuses[place] = status

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..windows.algebra import Int64s
-from ..windows.coarsen import coarsen
+from ..windows.coarsen import coarsen, prune
 from ..windows.shape import Shape
 from ..windows.tiles import (
     NEVER_US,
@@ -98,6 +98,7 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     tiles, keep = coarsen(shape, gathered.tiles.tiles, per_tile)
     kept = np.flatnonzero(keep)
     key, tiles = group(shape, gathered.key[kept], tiles.take(kept))
+    tiles = prune(shape, tiles, horizons[key])
     before = tiles.start_us < horizons[key]
     number = shard.commit_number + 1
     whole = np.full(len(keys), number, dtype=np.uint64)

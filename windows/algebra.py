@@ -51,7 +51,9 @@ Lists = tuple[list[Any], ...]
 NULL: Final = 0
 VALUE: Final = 1
 OVERFLOW: Final = 2
-"""What `Aggregate.finish` says of each value: there is none, it is right, it does not fit."""
+NOTHING: Final = 3
+"""What `Aggregate.finish` says of each value: there is none, it is right, it does not fit; it is
+right, and that of no events."""
 
 
 class Overflowed(Enum):
@@ -61,6 +63,13 @@ class Overflowed(Enum):
 
 
 OVERFLOWED: Final = Overflowed.OVERFLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class OfNothing:
+    """What `finish_one` returns for a value that is right, and that of no events (`NOTHING`)."""
+
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +231,15 @@ class Pairwise(Monoid, Protocol):
 
     def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
         """The merge of two states in Python scalars."""
+        ...
+
+
+@runtime_checkable
+class Prunable(Monoid, Protocol):
+    """A monoid whose states hold what no reader sees again once older events cannot come."""
+
+    def pruned(self, states: States, before_us: Int64s) -> States:
+        """The states without it; no event from before `before_us` (k,) can come any more."""
         ...
 
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from .algebra import Prunable, concat, take
 from .ladder import EVER, EVER_START_US, RUNG_US
 from .shape import Shape
-from .tiles import Tiles
+from .tiles import NEVER_US, Tiles
 
 
 def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, np.ndarray]:
@@ -43,3 +44,26 @@ def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, 
         start_us[fits], rung[fits] = begin_us[fits], coarse
         undecided &= ~fits
     return replace(tiles, start_us=start_us, rung=rung), keep
+
+
+def prune(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> Tiles:
+    """The tiles without what their states keep in vain; `horizon_us` int64 (n,) as in `coarsen`.
+
+    Only *ever* tiles: finer ones still have neighbours that their states may join.
+    """
+    prunable = [
+        (slot.monoid, span)
+        for slot, span in zip(shape.slots, shape.field_ranges, strict=True)
+        if isinstance(slot.monoid, Prunable)
+    ]
+    rows = np.flatnonzero((tiles.rung == EVER) & (horizon_us > NEVER_US))
+    if not prunable or shape.lateness_us is None or not len(rows):
+        return tiles
+    columns = list(tiles.columns)
+    for monoid, span in prunable:
+        before_us = horizon_us[rows] - shape.lateness_us
+        pruned = monoid.pruned(take(tuple(columns[span]), rows), before_us)
+        place = np.arange(len(tiles))
+        place[rows] = len(tiles) + np.arange(len(rows))
+        columns[span] = take(concat((tuple(columns[span]), pruned)), place)
+    return replace(tiles, columns=tuple(columns))

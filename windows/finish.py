@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.outcomes import Status
-from .algebra import NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
+from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
 from .geometry import Window
 from .ladder import EVER, EVER_START_US
 from .shape import Shape, WindowedFeature
@@ -154,13 +154,13 @@ def _column(
     statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
     statuses[window.coarse] = Status.COARSE
     statuses[kinds == OVERFLOW] = Status.OVERFLOW
-    statuses[(window.rows == 0) | (kinds == NULL)] = Status.EMPTY
+    statuses[(window.rows == 0) | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
     statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
     # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
     # only event is at the instant itself, in a window that includes it.
     statuses[~found & ~window.coarse & (window.rows == 0)] = Status.NOT_FOUND
     plain = to_python(values, feature.output.kind)
-    for index in np.flatnonzero(kinds != 1):
+    for index in np.flatnonzero((kinds == NULL) | (kinds == OVERFLOW)):
         plain[index] = feature.default if kinds[index] == NULL else None
     return FeatureColumn(plain, statuses, window.start_us, window.end_us)
 

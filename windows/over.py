@@ -17,14 +17,17 @@ import pyarrow as pa
 from ..schemas.errors import UnsupportedInput
 from ..schemas.types import DataType
 from .algebra import (
+    NOTHING,
     NULL,
     OVERFLOW,
     OVERFLOWED,
+    VALUE,
     Aggregate,
     AggregateAt,
     Codes,
     Column,
     Monoid,
+    OfNothing,
     Order,
     Reading,
     Runs,
@@ -62,7 +65,7 @@ class OverRows:
 
     def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
         self.inner.needs(self.kind, params)
-        return (StateNeed(self.rows),)
+        return (StateNeed(self.rows, self.kind is not None or self.marked),)
 
     def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
         return self.inner.output(input_type, params)
@@ -73,6 +76,7 @@ class OverRows:
         read = self.rows.rows(states[0])
         inner = _lifted(self.inner, self.kind, params, read.column, read.order, read.counts)
         values, codes = _finished(self.inner, inner, params, reading)
+        codes = np.where((read.counts == 0) & (codes == VALUE), NOTHING, codes)
         return values, np.where(read.overflowed, OVERFLOW, codes).astype(np.uint8)
 
     def finish_one_at(
@@ -113,14 +117,12 @@ class OverSession:
     def finish_at(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
     ) -> tuple[Values, Codes]:
-        inner, bounds, found = [], reading, np.zeros(0, bool)
+        inner, bounds = [], reading
         for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True):
-            first_us, last_us, state, found = Sessions(self.gap_us, need.monoid).newest(mine)
+            first_us, last_us, state, _ = Sessions(self.gap_us, need.monoid).newest(mine)
             inner.append(state)
             bounds = Reading(reading.at_us, first_us, last_us + 1)
-        values, codes = _finished(self.inner, tuple(inner), params, bounds)
-        del found
-        return values, codes
+        return _finished(self.inner, tuple(inner), params, bounds)
 
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
@@ -186,4 +188,5 @@ def _one(
     if codes[0] == OVERFLOW:
         return OVERFLOWED
     value = values[0]
-    return value.as_py() if isinstance(value, pa.Scalar) else np.asarray(value).item()
+    value = value.as_py() if isinstance(value, pa.Scalar) else np.asarray(value).item()
+    return OfNothing(value) if codes[0] == NOTHING else value

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 
-from .aggregates.support import binary, binary_of, buffers_of, column_of, empty_bytes
+from .aggregates.support import binary, binary_of, buffers_of, empty_bytes
 from .algebra import Bools, Column, Int64s, Lists, Order, Runs, StateField, States
 
 ValueType = Literal["<i8", "<f8", "bytes"]
@@ -83,7 +83,8 @@ class NewestRows:
         return np.dtype([*((name, "<i8") for name in names), ("value", value), ("flags", "<i8")])
 
     def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
-        column = column_of(column)
+        if column is None:
+            column = Column(np.zeros(runs.size, np.int64))
         items = np.zeros(runs.size, self.item)
         items["event_us"], items["ordinal"], items["offset"] = (
             order.event_us,

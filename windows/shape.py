@@ -48,13 +48,15 @@ class Shape:
     """The slots of a build's tiles, its features, and the times that its keeping rests on.
 
     `depth_us` is how far back reading is to stay exact (the view's `history`); `disorder_us` how
-    far out of order its stream may be.
+    far out of order its stream may be; `lateness_us` how far behind the watermark an event may be
+    that still counts (None: retention decides).
     """
 
     slots: tuple[Slot, ...]
     features: tuple[WindowedFeature, ...]
     depth_us: int
     disorder_us: int
+    lateness_us: int | None = None
 
     @cached_property
     def fields(self) -> tuple[StateField, ...]:

@@ -109,10 +109,7 @@ def merge(a: tuple[Float64s, Float64s], b: tuple[Float64s, Float64s]) -> tuple[F
 
 def merge_one(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     """The same for one pair of two-floats."""
-    if not a[1] and not b[1]:
-        total = two_sum(a[0], b[0])
-    else:
-        total = add(a, b)
+    total = two_sum(a[0], b[0]) if not a[1] and not b[1] else add(a, b)
     return total if math.isfinite(total[0]) else (math.inf, 0.0)
 
 

@@ -27,9 +27,10 @@ from ..errors import (
 )
 from ..expressions import lower, result_type
 from ..nodes import columns
+from ..ordered_windows import SinceSpec
 from ..signatures import SIGNATURES, Signature
 from ..types import Bool, DataType, Kind, accepts_value
-from ..windows import LifetimeSpec
+from ..windows import LifetimeSpec, OrderedSpec
 from .checks import (
     did_you_mean,
     has,
@@ -39,6 +40,7 @@ from .checks import (
     text_faults,
     unknown_column,
 )
+from .ordered import pair_faults
 from .windows import window_faults
 
 
@@ -163,11 +165,14 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         )
         return
     yield from _parameter_faults(spec, signature, place)
-    if signature.bounded and isinstance(feature.window, LifetimeSpec):
+    yield from pair_faults(feature.window, spec.name, signature, f"{place}, window")
+    if isinstance(feature.window, SinceSpec):
+        yield from _where_faults(feature.window.predicate, view.stream, f"{place}, predicate")
+    if signature.bounded and isinstance(feature.window, LifetimeSpec | OrderedSpec):
         yield BadWindow(
             f"{spec.name} needs a window that has a length",
             where=f"{place}, window",
-            got="lifetime()",
+            got=shown(feature.window),
             expected="sliding(…) or tumbling(…)",
         )
     if spec.where is not None:

@@ -10,8 +10,17 @@ from typing import Any
 
 from ..errors import BadDuration, BadParameter, BadWindow, DefinitionFault, shown
 from ..time import CENTURY_US, format_duration, parse_duration
-from ..windows import AUTO, EXACT, HoppingSpec, LifetimeSpec, SlidingSpec, TumblingSpec
+from ..windows import (
+    AUTO,
+    EXACT,
+    HoppingSpec,
+    LifetimeSpec,
+    OrderedSpec,
+    SlidingSpec,
+    TumblingSpec,
+)
 from .checks import did_you_mean, span_faults
+from .ordered import ordered_faults
 
 
 def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
@@ -23,6 +32,8 @@ def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
         yield from _flag_faults(window, "current", place)
     elif isinstance(window, HoppingSpec):
         yield from _hopping_faults(window, place)
+    elif isinstance(window, OrderedSpec):
+        yield from ordered_faults(window, place)
     elif not isinstance(window, LifetimeSpec):
         yield _not_a_window(window, place)
         return

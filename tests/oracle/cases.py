@@ -18,6 +18,7 @@ import tegula as tg
 from tegula import agg
 from tegula.schemas.signatures import SIGNATURES
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.ladder import automatic_resolution_us
 from tests.oracle import naive
 
@@ -53,8 +54,16 @@ INPUTS = {
     "at": Input(("at",), lambda row: row["at"], ("time",)),
     "xn": Input(("x", "n"), lambda row: (row["x"], row["n"]), ("float", "int")),
 }
-PARAMS: Mapping[str, Mapping[str, Any]] = {}
-"""What the aggregates are given, where they have parameters and not the usual ones."""
+PARAMS: Mapping[str, Mapping[str, Any]] = {
+    "decayed_sum": {"half_life": "90s"},
+    "decayed_count": {"half_life": "7m"},
+}
+"""What the aggregates are given, where they must have parameters."""
+NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
+    "decayed_sum": {"half_life_us": 90 * SECOND_US},
+    "decayed_count": {"half_life_us": 7 * MINUTE_US},
+}
+"""The same as plain facts."""
 
 
 def fits(aggregate: str, source: str) -> bool:
@@ -65,6 +74,19 @@ def fits(aggregate: str, source: str) -> bool:
     if signature.second is not None:
         return len(kinds) == 2 and kinds[0] in signature.kinds and kinds[1] in signature.second
     return len(kinds) == 1 and kinds[0] in signature.kinds
+
+
+def may_be_over(aggregate: str, source: str, window: str) -> bool:
+    """Whether the aggregate of the input can be taken over the kind of window."""
+    if window in ("lifetime", *naive.BY_ORDER) and aggregate == "rate":
+        return False
+    if window in ("last", "since"):
+        return SIGNATURES[aggregate].second is None
+    if window != "session":
+        return True
+    kind = ",".join(INPUTS[source].kinds) or None
+    needs = AGGREGATES[aggregate].needs(kind, PARAMS.get(aggregate, {}))
+    return all(f.dtype != "bytes" for need in needs for f in need.monoid.fields)
 
 
 def sliding(
@@ -101,6 +123,25 @@ def lifetime(include: bool) -> tuple[Any, naive.Window]:
     return tg.lifetime(include_instant=include), {"kind": "lifetime", "include": include}
 
 
+def last(count: int, include: bool) -> tuple[Any, naive.Window]:
+    """The newest events, and the same as plain facts."""
+    spec = tg.last(count, include_instant=include)
+    return spec, {"kind": "last", "count": count, "include": include}
+
+
+def since(cap: int, include: bool) -> tuple[Any, naive.Window]:
+    """What came after the newest event that says yes, and the same as plain facts."""
+    spec = tg.since("yes", cap=cap, include_instant=include)
+    return spec, {"kind": "since", "cap": cap, "include": include}
+
+
+def session(gap_us: int, lateness_us: int, include: bool) -> tuple[Any, naive.Window]:
+    """The newest session, and the same as plain facts."""
+    spec = tg.session(f"{gap_us}us", lateness=f"{lateness_us}us", include_instant=include)
+    facts = {"gap": gap_us, "lateness": lateness_us, "include": include}
+    return spec, {"kind": "session", **facts}
+
+
 lengths_us = st.sampled_from([10 * SECOND_US, 10 * MINUTE_US, HOUR_US, 7 * HOUR_US, 3 * DAY_US])
 offsets_us = st.sampled_from([0, 0, 0, 1, 7 * SECOND_US, 30 * MINUTE_US, HOUR_US, 2 * DAY_US])
 sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
@@ -118,6 +159,14 @@ windows = st.one_of(
     st.builds(tumbling, sizes_us, st.booleans(), includes),
     st.builds(hopping, sizes_us, hops_us, st.booleans(), includes),
     st.builds(lifetime, includes),
+    st.builds(last, st.sampled_from([1, 2, 5, 40]), includes),
+    st.builds(since, st.sampled_from([1, 3, 100]), includes),
+    st.builds(
+        session,
+        st.sampled_from([1, 7 * SECOND_US, MINUTE_US, HOUR_US]),
+        st.sampled_from([0, HOUR_US, 5 * DAY_US]),
+        includes,
+    ),
 )
 
 
@@ -161,7 +210,7 @@ class Case:
             for source in ("all", *self.inputs)
             for where in ("all", "some")
             if fits(aggregate, source)
-            and not (aggregate == "rate" and self.windows[place][1]["kind"] == "lifetime")
+            and may_be_over(aggregate, source, self.windows[place][1]["kind"])
         ]
 
     def feature(self, name: str) -> Any:
@@ -172,7 +221,9 @@ class Case:
 
     def rules(self) -> naive.Rules:
         retained_us = self.retained_us()
-        expiry_us = min(retained_us, np.inf if self.lateness_us is None else self.lateness_us)
+        bounds_us = [facts["lateness"] for _, facts in self.windows if "lateness" in facts]
+        bounds_us += [] if self.lateness_us is None else [self.lateness_us]
+        expiry_us = min([retained_us, *bounds_us])
         return naive.Rules(
             self.disorder_us,
             AHEAD_US,

@@ -18,17 +18,24 @@ from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near
 
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
-`current`; and `include`, whether events at the instant count."""
+`current`; and `include`, whether events at the instant count. Cut by order: `count`; `cap`; `gap`
+and `lateness`."""
+
+BY_ORDER = ("last", "since", "session")
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a key: its time, place in the log, and the value of the input column."""
+    """One event of a key: its time, place in the log, and the value of the input column.
+
+    `matches`: what the predicate of a `since` window says of it.
+    """
 
     at_us: int
     partition: int
     offset: int
     value: Any
+    matches: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
     """`[start, end)` of a window at an instant."""
     if window.get("include"):
         at_us += 1
-    if window["kind"] == "lifetime":
+    if window["kind"] in ("lifetime", *BY_ORDER):
         return -math.inf, at_us
     if window["kind"] == "sliding":
         offset = window.get("offset", 0)
@@ -98,6 +105,23 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
     return edge - window["size"], edge
 
 
+def by_order(window: Window, before: Sequence[Event]) -> list[Event]:
+    """Which of the events before the instant count in a window that is cut by their order."""
+    ordered = sorted(before, key=lambda e: (e.at_us, e.partition, e.offset))
+    if window["kind"] == "last":
+        return ordered[-window["count"] :]
+    if window["kind"] == "since":
+        while any(e.matches for e in ordered):
+            ordered.pop(0)
+        return ordered
+    newest: list[Event] = []
+    for event in reversed(ordered):
+        if newest and newest[-1].at_us - event.at_us > window["gap"]:
+            break
+        newest.append(event)
+    return newest[::-1]
+
+
 def floor(at_us: int, step_us: int) -> int:
     """The last multiple of a step at or before an instant."""
     return math.floor(Fraction(at_us, step_us)) * step_us
@@ -108,13 +132,13 @@ def passes(window: Window) -> list[int]:
     if window["kind"] == "sliding":
         offset: int = window.get("offset", 0)
         return [offset, offset + window["length"]]
-    return [window[name] for name in ("size", "hop") if name in window]
+    return [window[name] for name in ("size", "hop", "gap") if name in window]
 
 
 def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> float:
     """The greatest distance back that any window may read, and what is kept beyond it."""
     reaches = {
-        "lifetime": lambda w: math.inf,
+        **{kind: lambda w: math.inf for kind in ("lifetime", *BY_ORDER)},
         "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
         "hopping": lambda w: w["size"] + (0 if w["current"] else w["hop"]) - 1,
         "tumbling": lambda w: w["size"] * (1 if w["current"] else 2),
@@ -132,6 +156,8 @@ def value(
 ) -> Any:
     """The value of one feature of one key at an instant; `count` counts rows."""
     inside = within(window, events, at_us)
+    if overflows(window, inside):
+        return None
     if aggregate == "count":
         return len(inside)
     aggregate = aggregate.removesuffix("_values")
@@ -152,13 +178,21 @@ def status(
     inside = within(window, events, at_us)
     if not inside and not any(at_us - retained_us <= e.at_us < at_us for e in events):
         return "NOT_FOUND"
+    if overflows(window, inside):
+        return "OVERFLOW"
     return "PRESENT" if inside and answer is not None else "EMPTY"
 
 
 def within(window: Window, events: Sequence[Event], at_us: int) -> list[Event]:
     """The events that a window counts at an instant."""
     start, end = bounds(window, at_us)
-    return [e for e in events if start <= e.at_us < end]
+    inside = [e for e in events if start <= e.at_us < end]
+    return by_order(window, inside) if window["kind"] in BY_ORDER else inside
+
+
+def overflows(window: Window, inside: Sequence[Event]) -> bool:
+    """Whether more has happened since the match than the window keeps."""
+    return window["kind"] == "since" and len(inside) > window["cap"]
 
 
 def usable(value: Any) -> bool:

@@ -40,7 +40,17 @@ from tegula.state import fold as folding
 from tegula.state.fold import HEAD_TILES_MAX, Folded
 from tegula.state.keys import encode_key, shard_of
 from tests.oracle import naive
-from tests.oracle.cases import AHEAD_US, INPUTS, KEYS, PARAMS, SHARDS, Case, Row, cases, scripts
+from tests.oracle.cases import (
+    AHEAD_US,
+    INPUTS,
+    KEYS,
+    NAIVE_PARAMS,
+    SHARDS,
+    Case,
+    Row,
+    cases,
+    scripts,
+)
 
 EXAMPLES = int(os.environ.get("TEGULA_ORACLE_EXAMPLES", "25"))
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -203,6 +213,7 @@ class World:
                 r.partition,
                 r.offset,
                 of_row(r.row) if where == "all" or r.row["yes"] else None,
+                bool(r.row["yes"]),
             )
             for r in mine
         ]
@@ -218,7 +229,7 @@ class World:
             return
         # Counting is counting values here: without an input every event has the value true.
         named = "count_values" if aggregate == "count" else aggregate
-        expected = naive.value(named, window, events, at_us, PARAMS.get(aggregate))
+        expected = naive.value(named, window, events, at_us, NAIVE_PARAMS.get(aggregate))
         assert naive.same(got, expected), f"{where}, expected {expected!r}"
         wanted = naive.status(expected, window, events, at_us, self.case.retained_us())
         if is_past or (later and status is Status.EMPTY and wanted == "NOT_FOUND"):

@@ -30,7 +30,10 @@ NAMES = [
     "agg",
     "errors",
     "hopping",
+    "last",
     "lifetime",
+    "session",
+    "since",
     "sliding",
     "tumbling",
 ]

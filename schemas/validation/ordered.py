@@ -1,0 +1,52 @@
+"""The faults of windows that are cut by order: `last`, `since`, `session`.
+
+Arguments are `Any` where nothing about them is known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import BadParameter, BadWindow, DefinitionFault, shown
+from ..ordered_windows import LastSpec, SessionSpec, SinceSpec
+from ..signatures import Signature
+from .checks import span_faults
+
+ROWS_MAX = 10_000
+"""Events that `last` and `since` keep of a key at most; 40 bytes each."""
+
+
+def ordered_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
+    """What is wrong with the numbers and spans of one such window."""
+    if isinstance(window, LastSpec):
+        yield from _count_faults(window.count, "count", place)
+    elif isinstance(window, SinceSpec):
+        yield from _count_faults(window.cap, "cap", place)
+    elif isinstance(window, SessionSpec):
+        yield from span_faults(window.gap, f"{place}, gap", least_us=1)
+        yield from span_faults(window.lateness, f"{place}, lateness")
+
+
+def pair_faults(
+    window: Any, name: str, signature: Signature, place: str
+) -> Iterator[DefinitionFault]:
+    """An aggregate over two columns in a window that keeps the rows of one."""
+    if signature.second is not None and isinstance(window, LastSpec | SinceSpec):
+        yield BadWindow(
+            f"{name} reads two columns, and such a window keeps the values of one",
+            where=place,
+            got=shown(window),
+            expected="sliding(…), session(…) or another window of time",
+            hint="or aggregate one expression of both, as in pl.col('a') * pl.col('b')",
+        )
+
+
+def _count_faults(value: Any, name: str, place: str) -> Iterator[DefinitionFault]:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= ROWS_MAX:
+        yield BadParameter(
+            f"{name} is not a number of events",
+            where=f"{place}, {name}",
+            got=shown(value),
+            expected=f"an integer from 1 to {ROWS_MAX}",
+        )
