@@ -31,11 +31,14 @@ __all__ = [
     "count",
     "count_if",
     "covariance",
+    "decayed_count",
+    "decayed_sum",
     "first",
     "kurtosis",
     "last",
     "max",
     "mean",
+    "mean_interval",
     "min",
     "range",
     "rate",
@@ -43,6 +46,8 @@ __all__ = [
     "slope",
     "stddev",
     "sum",
+    "time_since_first",
+    "time_since_last",
     "variance",
     "weighted_mean",
 ]
@@ -169,6 +174,48 @@ def slope(column: Input, *, per: Duration = "1s", where: Where = None) -> Aggreg
     Null where there are not two values at different instants.
     """
     return AggregateSpec("slope", column, {"per": per}, where)
+
+
+def time_since_first(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+    """Seconds from the earliest event of the window to the instant of reading, a float.
+
+    With a column, from the earliest event at which it is not null. Null over no events.
+    """
+    return AggregateSpec("time_since_first", column, where=where)
+
+
+def time_since_last(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+    """Seconds from the latest event of the window to the instant of reading, a float.
+
+    With a column, from the latest event at which it is not null. Null over no events.
+    """
+    return AggregateSpec("time_since_last", column, where=where)
+
+
+def mean_interval(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+    """Seconds between events on average, a float; null over fewer than two.
+
+    With a column, between events at which it is not null.
+    """
+    return AggregateSpec("mean_interval", column, where=where)
+
+
+def decayed_sum(column: Input, *, half_life: Duration, where: Where = None) -> AggregateSpec:
+    """The sum in which each value weighs half as much every `half_life` later, a float.
+
+    Ages are those at the instant of reading, so the value falls while nothing comes.
+    """
+    return AggregateSpec("decayed_sum", column, {"half_life": half_life}, where)
+
+
+def decayed_count(
+    column: Input | None = None, *, half_life: Duration, where: Where = None
+) -> AggregateSpec:
+    """How many events there are, each weighing half as much every `half_life` later, a float.
+
+    With a column, events at which it is not null.
+    """
+    return AggregateSpec("decayed_count", column, {"half_life": half_life}, where)
 
 
 def first(column: Input, *, where: Where = None) -> AggregateSpec:

@@ -49,6 +49,7 @@ _NUMBER: frozenset[Kind] = frozenset({"float", "int"})
 _BOOL: frozenset[Kind] = frozenset({"bool"})
 _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
 _PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
+_HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(
     {
@@ -70,6 +71,11 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "correlation": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "weighted_mean": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "slope": Signature(_NUMERIC, _always(Float64), params=_PER),
+        "time_since_first": Signature(_ANY, _always(Float64), optional=True),
+        "time_since_last": Signature(_ANY, _always(Float64), optional=True),
+        "mean_interval": Signature(_ANY, _always(Float64), optional=True),
+        "decayed_sum": Signature(_NUMERIC, _always(Float64), params=_HALF_LIFE),
+        "decayed_count": Signature(_ANY, _always(Float64), optional=True, params=_HALF_LIFE),
         "first": Signature(_ANY, _same),
         "last": Signature(_ANY, _same),
         "approx_distinct": Signature(_ANY, _always(Int64)),

@@ -134,6 +134,9 @@ FEATURES = {
     "a correlation of nothing there": feature(
         agg.correlation("amonut", "price").over(sliding("1h"))
     ),
+    "a half-life of no time": feature(
+        agg.decayed_sum("amount", half_life="0s").over(sliding("1h"))
+    ),
     "any of a number": feature(agg.any("amount").over(sliding("1h"))),
     "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
     "where of a misspelled column": feature(

@@ -70,6 +70,11 @@ EVERY_AGGREGATE = tg.FeatureView(
         "weighted": agg.weighted_mean("amount", "items", where=pl.col("items") > 0).over(
             sliding("1d")
         ),
+        "since_first": agg.time_since_first().over(sliding("1d")),
+        "since_last": agg.time_since_last(where=pl.col("amount") > 100).over(sliding("1d")),
+        "interval": agg.mean_interval().over(sliding("1d")),
+        "recent": agg.decayed_sum("amount", half_life="90m").over(sliding("1d")),
+        "recently": agg.decayed_count(half_life="1h").over(sliding("1d")),
         "slope": agg.slope("amount", per="1h").over(sliding("1d")),
     },
 )

@@ -146,7 +146,28 @@ def slope(held: Held) -> Near | None:
     return Near(float(together / spread * 10**6), float(noise * 10**6))
 
 
-OVER_NOTHING = {"count", "count_if", "sum", "approx_distinct", "rate"}
+def decayed(held: Held, weights: Sequence[Any]) -> Near:
+    """Each weight, halved for every half-life that its event is old."""
+    half_life = held.params["half_life_us"]
+    parts = [
+        float(weight) * 2.0 ** ((at_us - held.read_at_us) / half_life)
+        for weight, at_us in zip(weights, held.at_us, strict=True)
+    ]
+    # The power here has an exponent rounded to 53 bits, which weighs more than what is checked.
+    oldest = max((held.read_at_us - at_us) / half_life for at_us in [*held.at_us, held.read_at_us])
+    size = math.fsum(map(abs, parts)) + 5e-324
+    return Near(math.fsum(parts), size * (1 + oldest) * 2**-49)
+
+
+OVER_NOTHING = {
+    "decayed_sum",
+    "decayed_count",
+    "count",
+    "count_if",
+    "sum",
+    "approx_distinct",
+    "rate",
+}
 VALUES: Mapping[str, Callable[[Held], Any]] = {
     "count": lambda held: len(held.values),
     "count_if": lambda held: sum(held.values),
@@ -166,6 +187,15 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "correlation": correlation,
     "weighted_mean": weighted_mean,
     "slope": slope,
+    "time_since_first": lambda held: (held.read_at_us - held.at_us[0]) / 10**6,
+    "time_since_last": lambda held: (held.read_at_us - held.at_us[-1]) / 10**6,
+    "mean_interval": lambda held: (
+        (held.at_us[-1] - held.at_us[0]) / (len(held.at_us) - 1) / 10**6
+        if len(held.at_us) > 1
+        else None
+    ),
+    "decayed_sum": lambda held: decayed(held, held.values),
+    "decayed_count": lambda held: decayed(held, [1] * len(held.values)),
     "first": lambda held: held.values[0],
     "last": lambda held: held.values[-1],
     "approx_distinct": approx_distinct,

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from ...schemas.errors import UnsupportedInput
 from ..algebra import Aggregate, AggregateAt, Monoid
 from .counts import COUNT
+from .decay import DECAYED_COUNT, DECAYED_SUM
 from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
 from .moments import MEAN, STDDEV, VARIANCE
@@ -20,6 +21,7 @@ from .pairs import CORRELATION, COVARIANCE, WEIGHTED_MEAN
 from .predicates import ALL, ANY, COUNT_IF
 from .ranges import RANGE
 from .rates import RATE
+from .recency import MEAN_INTERVAL, TIME_SINCE_FIRST, TIME_SINCE_LAST
 from .skewness import KURTOSIS, SKEW
 from .sums import SUM
 from .support import KINDS, PAIRS
@@ -47,6 +49,11 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             CORRELATION,
             WEIGHTED_MEAN,
             SLOPE,
+            TIME_SINCE_FIRST,
+            TIME_SINCE_LAST,
+            MEAN_INTERVAL,
+            DECAYED_SUM,
+            DECAYED_COUNT,
             FIRST,
             LAST,
             APPROX_DISTINCT,

@@ -7,6 +7,7 @@ import pytest
 
 from tegula.schemas import agg
 from tegula.schemas.agg import SIGNATURES
+from tegula.schemas.definitions import AggregateSpec
 from tegula.schemas.errors import UnsupportedInput
 from tegula.schemas.types import TYPES
 from tegula.windows.aggregates import AGGREGATES
@@ -17,24 +18,22 @@ def test_every_registered_aggregate_can_be_named():
     assert set(SIGNATURES) < set(agg.__all__)
 
 
-def given(name: str) -> list[Any]:
-    """The arguments of an aggregate's function: its inputs, and what it cannot do without."""
+def made(name: str, **options: Any) -> AggregateSpec:
+    """The aggregate of its function: with its inputs, and what it cannot do without."""
     function, signature = getattr(agg, name), SIGNATURES[name]
     inputs = iter(["amount", "items"])
-    arguments: list[Any] = []
     for one in signature_of(function).parameters.values():
-        if one.kind is one.KEYWORD_ONLY:
-            break
         if one.name in signature.params:
-            arguments.append(signature.params[one.name].example)
-        else:
-            arguments.append(next(inputs))
-    return arguments
+            if one.default is one.empty:
+                options[one.name] = signature.params[one.name].example
+        elif one.kind is not one.KEYWORD_ONLY:
+            options[one.name] = next(inputs)
+    return function(**options)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_function_makes_the_aggregate_of_its_name(name):
-    spec = getattr(agg, name)(*given(name))
+    spec = made(name)
     if SIGNATURES[name].second is not None:
         assert spec.input == ("amount", "items")
     elif SIGNATURES[name].kinds:
@@ -47,8 +46,8 @@ def test_function_makes_the_aggregate_of_its_name(name):
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_function_takes_a_where(name):
-    assert getattr(agg, name)(*given(name)).where is None
-    assert getattr(agg, name)(*given(name), where="ok").where == "ok"
+    assert made(name).where is None
+    assert made(name, where="ok").where == "ok"
 
 
 @pytest.mark.parametrize("dtype", [None, *TYPES.values()], ids=str)

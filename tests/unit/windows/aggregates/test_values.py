@@ -66,8 +66,9 @@ NAIVE = {
     "all": lambda values, ddof: min(values, default=None),
     "range": lambda values, ddof: naive_range(values),
 }
-ZERO_OVER_NOTHING = ("count", "count_if", "rate", "sum", "approx_distinct")
-NO_INPUT = ("count", "rate")
+DECAYED = ("decayed_sum", "decayed_count")
+ZERO_OVER_NOTHING = ("count", "count_if", "rate", "sum", "approx_distinct", *DECAYED)
+NO_INPUT = [name for name in AGGREGATES if takes(name, None)]
 
 
 CASES = [
