@@ -167,7 +167,8 @@ class Lanes:
 
     def _up_to_fence(self, lane: Lane) -> DecodedBatch | None:
         """The next batch of a lane that is behind, and nothing of what lies past the fence."""
-        for _ in lane.places:  # feeds take turns: past partitions that are there to one that is not
+        # Past partitions that are there to one that is not: two rounds of turns come to all.
+        for _ in range(2 * len(lane.places)):
             batch = lane.poll()
             if batch is None:
                 return None

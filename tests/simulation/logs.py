@@ -1,7 +1,7 @@
 """A log in memory that has everything a real one may have: gaps, new partitions, odd batches.
 
-It outlives engines, as a broker does. How its records are cut into batches, whose turn it is, and
-whether a reader says that it has passed a gap, is drawn by chance.
+It outlives engines, as a broker does. How its records are cut into batches, in which order
+partitions take their turns, and whether a reader says that it has passed a gap, is drawn by chance.
 """
 
 from __future__ import annotations
@@ -103,13 +103,17 @@ class SimulatedReader:
         for partition, offset in positions.items():
             log.check(partition, offset)
         self._positions = dict(positions)
+        self._had_turn: set[str] = set()
 
     def poll(self, rows_max: int) -> RawBatch | None:
         chance = self._log.chance
         waiting = [p for p, at in self._positions.items() if at < self._log.topics[p].end]
         if not waiting:
             return None
-        partition = chance.choice(waiting)
+        if self._had_turn.issuperset(waiting):
+            self._had_turn.clear()
+        partition = chance.choice([p for p in waiting if p not in self._had_turn])
+        self._had_turn.add(partition)
         topic, begin = self._log.topics[partition], self._positions[partition]
         rows_max = min(rows_max, chance.choice(_ROWS_MAX))
         rows = [entry for entry in topic.entries if entry.offset >= begin][:rows_max]
