@@ -1,0 +1,305 @@
+"""`bucket_window`: windows of a grid, event-aligned windows and sessions, with late events.
+
+Aligned windows are `tumbling` and `hopping`, read at their end; event-aligned ones are `sliding`,
+closed at both sides, read at their end; sessions are `session`, read at their last event.
+
+The case closes each window when stream time has passed its end by the grace; ours judges the
+*event*, by how far it is behind the watermark (`allowed_lateness`). The two agree on the arrivals
+of a case where each event counts either in all windows it falls into or in none, and some lateness
+lies between those that count and those that do not; else it is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tegula import agg
+
+from . import spans, values
+from .experiment import (
+    MS,
+    Arrival,
+    Experiment,
+    Needs,
+    Probe,
+    Reading,
+    Translation,
+    as_ms,
+    in_order,
+    only,
+    rows_of,
+    type_of,
+)
+
+SEMANTICS = (
+    "events tumbling/hopping sliding_event_aligned session expected_final expected_open "
+    "dropped_arrivals see"
+)
+IN_ORDER = "collect_in_arrival_order"
+PER_WINDOW = "grace by window: an event counts in one window and is too late for another"
+
+Window = tuple[int, int]
+"""`(start, end)` in ms."""
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """What the grace makes of the arrivals: the lateness of ours that does the same."""
+
+    lateness_us: int | None
+    dropped: tuple[int, ...]
+
+
+def translate(case: Mapping[str, Any], file: Mapping[str, Any]) -> Translation:
+    """One experiment for all windows of a case."""
+    only(
+        case,
+        "id origin window agg events expected_final expected_open expected_sessions "
+        "expected_updates dropped_arrivals dropped_window_assignments note",
+        "a case",
+    )
+    done = Translation()
+    try:
+        only(case["window"], "type size advance gap grace", "a window")
+        rows = rows_of(case["events"])
+        kind = KINDS.get(case["window"]["type"])
+        if kind is None:
+            raise Needs(f"a window of type {case['window']['type']}")
+        done.experiments.append(kind(case, rows))
+    except Needs as need:
+        done.need(str(need))
+    return done
+
+
+def aligned(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Experiment:
+    """Tumbling and hopping windows; those that the case does not list must be empty."""
+    window = case["window"]
+    size = as_ms(window["size"], "a size")
+    advance = as_ms(window.get("advance", size), "an advance")
+    if size % advance:
+        raise Needs("hopping windows that are aligned by their start, of a size that is no "
+                    "multiple of the hop")  # fmt: skip
+    windows = [windows_of(row["ts"], size, advance) for row in rows]
+    judged = lateness_of(case, rows, lambda place: windows[place])
+    reading = reading_of(case, spans.complete_hop(size, advance), rows, judged)
+    expected = {
+        (key, start, end): value
+        for key, start, end, value in [*case["expected_final"], *case["expected_open"]]
+    }
+    for _, start, end in expected:
+        if end - start != size or start % advance:
+            raise Needs(f"a window [{start}, {end}) off the grid")
+    listed = [(row["key"], *one) for row, many in zip(rows, windows, strict=True) for one in many]
+    nothing = 0 if case["agg"] == "count" else [] if case["agg"] == IN_ORDER else None
+    probes = [
+        Probe(f"{key} [{start}, {end})", "value", (key,), end * MS, len(rows),
+              expected.get((key, start, end), nothing))
+        for key, start, end in dict.fromkeys([*expected, *listed])
+    ]  # fmt: skip
+    probes += updates(case, rows, windows, judged)
+    return experiment(case, rows, {"value": reading}, probes, judged)
+
+
+def updates(
+    case: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    windows: Sequence[Sequence[Window]],
+    judged: Lateness,
+) -> list[Probe]:
+    """The value of each window that an arrival changed, read just after it."""
+    given = list(case.get("expected_updates", ()))
+    probes = []
+    for place, row in enumerate(rows):
+        if not given or place in judged.dropped:
+            continue
+        for _ in windows[place]:
+            key, start, end, value = given.pop(0)
+            if key != row["key"] or (start, end) not in windows[place]:
+                raise Needs(f"the arrival that the update {[key, start, end, value]} belongs to")
+            where = f"arrival {place}, {key} [{start}, {end})"
+            probes.append(Probe(where, "value", (key,), end * MS, place + 1, value))
+    if given and case.get("expected_updates"):
+        raise Needs("updates that no arrival makes")
+    return probes
+
+
+def windows_of(at: int, size: int, advance: int) -> list[Window]:
+    """The windows of the grid that an instant falls into; none begins before 0."""
+    newest = at // advance * advance
+    starts = range(newest, at - size, -advance)
+    return [(start, start + size) for start in starts if start >= 0 or at < 0]
+
+
+def event_aligned(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Experiment:
+    """Sliding windows closed at both sides, each read at its end."""
+    size = as_ms(case["window"]["size"], "a size")
+    # Of the windows that an event may fall into, the one that ends first and the one that ends last
+    # say whether it counts in all or in none.
+    judged = lateness_of(
+        case, rows, lambda place: [(at - size, at) for at in
+                                   (rows[place]["ts"], rows[place]["ts"] + size)], closed_at=1
+    )  # fmt: skip
+    reading = reading_of(case, spans.between(size, "closed", "closed"), rows, judged)
+    probes = []
+    for key, start, end, value in [*case["expected_final"], *case["expected_open"]]:
+        if end - start != size:
+            raise Needs(f"a window [{start}, {end}] of another size")
+        where = f"{key} [{start}, {end}]"
+        probes.append(Probe(where, "value", (key,), end * MS, len(rows), value))
+    return experiment(case, rows, {"value": reading}, probes, judged)
+
+
+def sessions(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Experiment:
+    """Sessions with their first and last event, each read at its last event."""
+    gap = as_ms(case["window"]["gap"], "a gap")
+    made = spans.window("session")
+    judged = session_lateness(case, rows, gap)
+    # In ours, what is further behind than a view's sessions reach is expired.
+    forever_us = (max(row["ts"] for row in rows) - min(row["ts"] for row in rows) + 1) * MS
+    lateness_us = forever_us if judged.lateness_us is None else judged.lateness_us
+    window = made(f"{gap}ms", lateness=f"{lateness_us}us", include_instant=True)
+    value = reading_of(case, window, rows, judged)
+    parts = {
+        **{f"value_{name}": feature for name, feature in value.features.items()},
+        "first": agg.min("event_at").over(window),
+        "last": agg.max("event_at").over(window),
+    }
+
+    def of(found: Mapping[str, Any]) -> Any:
+        if found["first"] is None:
+            return None
+        inner = {name.removeprefix("value_"): one for name, one in found.items()}
+        return found["first"] // MS, found["last"] // MS, value.of(inner)
+
+    listed = case.get("expected_sessions")
+    if listed is None:
+        listed = [*case["expected_final"], *case["expected_open"]]
+    probes = [
+        Probe(f"{key} [{first}, {last}]", "session", (key,), last * MS, len(rows),
+              (first, last, held))
+        for key, first, last, held in listed
+    ]  # fmt: skip
+    return experiment(case, rows, {"session": Reading(parts, of)}, probes, judged)
+
+
+KINDS: Mapping[str, Callable[..., Experiment]] = {
+    "tumbling": aligned,
+    "hopping": aligned,
+    "sliding_event_aligned": event_aligned,
+    "session": sessions,
+}
+
+
+def lateness_of(
+    case: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    windows: Callable[[int], Sequence[Window]],
+    closed_at: int = 0,
+) -> Lateness:
+    """The lateness that drops just what the grace drops; `closed_at` 1: an end at the limit is in.
+
+    Raises `Needs` where there is none.
+    """
+    grace = case["window"].get("grace")
+    if grace is None:
+        return Lateness(None, ())
+    stream_time, counted, dropped = rows[0]["ts"], [0], []
+    late: list[int] = []
+    for place, row in enumerate(rows):
+        stream_time = max(stream_time, row["ts"])
+        open_ones = [end + closed_at > stream_time - grace for _, end in windows(place)]
+        if any(open_ones) and not all(open_ones):
+            raise Needs(PER_WINDOW)
+        if open_ones and open_ones[0]:
+            counted.append(stream_time - row["ts"])
+        else:
+            dropped.append(place)
+            late.append(stream_time - row["ts"])
+    return lateness(case, counted, dropped, late)
+
+
+def session_lateness(
+    case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], gap: int
+) -> Lateness:
+    """The same for sessions: an arrival is dropped if the session it would join has expired."""
+    grace = case["window"].get("grace")
+    if grace is None:
+        return Lateness(None, ())
+    open_ones: dict[Any, list[Window]] = {}
+    stream_time, counted, dropped = rows[0]["ts"], [0], []
+    late: list[int] = []
+    for place, row in enumerate(rows):
+        at = row["ts"]
+        stream_time = max(stream_time, at)
+        mine = open_ones.setdefault(row["key"], [])
+        joined = [one for one in mine if one[0] - gap <= at <= one[1] + gap]
+        merged = min([at, *(one[0] for one in joined)]), max([at, *(one[1] for one in joined)])
+        if merged[1] < stream_time - gap - grace:
+            dropped.append(place)
+            late.append(stream_time - at)
+            continue
+        counted.append(stream_time - at)
+        open_ones[row["key"]] = [one for one in mine if one not in joined] + [merged]
+    return lateness(case, counted, dropped, late)
+
+
+def lateness(
+    case: Mapping[str, Any], counted: Sequence[int], dropped: Sequence[int], late: Sequence[int]
+) -> Lateness:
+    """The greatest lateness that counts, if none that is dropped lies below it."""
+    said = case.get("dropped_arrivals")
+    if said is not None and list(said) != list(dropped):
+        raise Needs(f"a grace by which the arrivals {said} are dropped, and not {dropped}")
+    window, grace = case["window"], case["window"]["grace"]
+    widest = grace + window.get("size", window.get("gap", 0))
+    least = min(late, default=widest + 1)
+    if max(counted) >= least:
+        raise Needs(PER_WINDOW)
+    return Lateness(min(max(widest, max(counted)), least - 1) * MS, tuple(dropped))
+
+
+def reading_of(
+    case: Mapping[str, Any],
+    window: Any,
+    rows: Sequence[Mapping[str, Any]],
+    judged: Lateness,
+) -> Reading:
+    """The case's aggregate over one of our windows; `count` counts events."""
+    if case["agg"] == "count":
+        return values.reading("count", None, window)
+    if case["agg"] != IN_ORDER:
+        return values.reading(case["agg"], "value", window)
+    counted: dict[Any, int] = {}
+    for place, row in enumerate(rows):
+        if place in judged.dropped:
+            continue
+        if row["ts"] < counted.get(row["key"], row["ts"]):
+            raise Needs("a list in the order of arrival (ours go by event time)")
+        counted[row["key"]] = row["ts"]
+    return values.collected("value", window, len(rows))
+
+
+def experiment(
+    case: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    readings: Mapping[str, Reading],
+    probes: Sequence[Probe],
+    judged: Lateness,
+) -> Experiment:
+    """The events in the order of their arrival, in one partition: one watermark for all keys."""
+    arrivals: list[Arrival] = in_order(rows, "ts")
+    values_given = [row["value"] for row in rows]
+    return Experiment(
+        columns={
+            "key": type_of([row["key"] for row in rows], "key"),
+            "value": type_of(values_given, "value"),
+        },
+        keys=("key",),
+        arrivals=arrivals,
+        readings=readings,
+        probes=probes,
+        lateness_us=judged.lateness_us,
+        expired=judged.dropped,
+    )
