@@ -12,6 +12,7 @@ from ..schemas.nodes import text
 from ..schemas.time import SECOND_US, format_duration
 from ..windows.geometry import Hopping, IncludingInstant, Sliding, Tumbling, Window
 from ..windows.ladder import RUNG_US
+from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
 
 if TYPE_CHECKING:
@@ -103,7 +104,19 @@ def _feature(feature: WindowedFeature) -> tuple[str, ...]:
     states = ", ".join(map(str, feature.slots))
     default = "" if feature.default is None else f"default {feature.default!r}"
     computed = f"{feature.aggregate.name} of states {states}{params}"
-    return (feature.name, str(feature.output), computed, window_text(feature.window), default)
+    return (feature.name, str(feature.output), computed, _over(feature), default)
+
+
+def _over(feature: WindowedFeature) -> str:
+    """The feature's window in words, also where order cuts it."""
+    aggregate, window = feature.aggregate, window_text(feature.window)
+    if isinstance(aggregate, OverRows):
+        cut = "events since a match, at most" if aggregate.marked else "last"
+        return window.replace("lifetime", f"{cut} {aggregate.cap}")
+    if isinstance(aggregate, OverSession):
+        gap = format_duration(aggregate.gap_us)
+        return window.replace("lifetime", f"newest session, gap {gap}")
+    return window
 
 
 def window_text(window: Window) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .params import Choice, Param, Span
+from .params import Choice, Param, Share, Span
 from .types import Bool, DataType, Float64, Int64, Kind
 
 
@@ -19,7 +19,8 @@ class Signature:
 
     `kinds` of input it has a meaning for, `second` those of its second input if it reads pairs,
     `optional` if it also works without input, `output` its type for the (first) input's type (None
-    without input), `params` what each parameter may be, `bounded` if the window must have a length.
+    without input), `params` what each parameter may be, `bounded` if the window must have a length,
+    `varying` the kinds of (first) input for which a state has no fixed size.
     """
 
     kinds: frozenset[Kind]
@@ -28,6 +29,7 @@ class Signature:
     params: Mapping[str, Param] = field(default_factory=dict)
     second: frozenset[Kind] | None = None
     bounded: bool = False
+    varying: frozenset[Kind] = frozenset()
 
 
 def _same(input_type: DataType | None) -> DataType:
@@ -46,10 +48,12 @@ def _always(output: DataType) -> Callable[[DataType | None], DataType]:
 _ANY: frozenset[Kind] = frozenset({"float", "int", "bool", "time", "string"})
 _NUMERIC: frozenset[Kind] = frozenset({"float", "int", "bool"})
 _NUMBER: frozenset[Kind] = frozenset({"float", "int"})
+_TEXT: frozenset[Kind] = frozenset({"string"})
 _BOOL: frozenset[Kind] = frozenset({"bool"})
 _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
 _PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
 _HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
+_QUANTILE: Mapping[str, Param] = MappingProxyType({"q": Share(0.5)})
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(
     {
@@ -60,8 +64,8 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "rate": Signature(_ANY, _always(Float64), optional=True, params=_PER, bounded=True),
         "sum": Signature(_NUMERIC, _total),
         "mean": Signature(_NUMERIC, _always(Float64)),
-        "min": Signature(_ANY, _same),
-        "max": Signature(_ANY, _same),
+        "min": Signature(_ANY, _same, varying=_TEXT),
+        "max": Signature(_ANY, _same, varying=_TEXT),
         "range": Signature(_NUMBER, _same),
         "variance": Signature(_NUMERIC, _always(Float64), params=_DDOF),
         "stddev": Signature(_NUMERIC, _always(Float64), params=_DDOF),
@@ -76,9 +80,13 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "mean_interval": Signature(_ANY, _always(Float64), optional=True),
         "decayed_sum": Signature(_NUMERIC, _always(Float64), params=_HALF_LIFE),
         "decayed_count": Signature(_ANY, _always(Float64), optional=True, params=_HALF_LIFE),
-        "first": Signature(_ANY, _same),
-        "last": Signature(_ANY, _same),
-        "approx_distinct": Signature(_ANY, _always(Int64)),
+        "first": Signature(_ANY, _same, varying=_TEXT),
+        "last": Signature(_ANY, _same, varying=_TEXT),
+        "approx_distinct": Signature(_ANY, _always(Int64), varying=_ANY),
+        "approx_quantile": Signature(
+            _NUMERIC, _always(Float64), params=_QUANTILE, varying=_NUMERIC
+        ),
+        "median": Signature(_NUMERIC, _always(Float64), varying=_NUMERIC),
     }
 )
 """Every aggregate by its name, in the order in which they are explained."""

@@ -40,7 +40,7 @@ from .checks import (
     text_faults,
     unknown_column,
 )
-from .ordered import pair_faults
+from .ordered import pair_faults, session_faults
 from .windows import window_faults
 
 
@@ -179,6 +179,7 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         yield from _where_faults(spec.where, view.stream, f"{place}, where")
     input_type, faults = _input(spec, signature, view.stream, place)
     yield from faults
+    yield from session_faults(feature.window, spec.name, signature, input_type, f"{place}, window")
     if feature.default is not None and (input_type is not None or spec.input is None):
         yield from _default_faults(feature.default, signature.output(input_type), place)
 

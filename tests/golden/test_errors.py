@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, errors, hopping, lifetime, sliding, tumbling
+from tegula import agg, errors, hopping, last, lifetime, session, since, sliding, tumbling
 from tegula.schemas.codec import collect
 from tegula.schemas.types import DataType
 from tegula.schemas.validation import faults
@@ -129,6 +129,9 @@ FEATURES = {
     "a resolution past the length": feature(agg.count().over(sliding("1h", resolution="1d"))),
     "a running window by text": feature(agg.count().over(tumbling("1d", current="yes"))),  # type: ignore[arg-type]
     "a rate over no length": feature(agg.rate().over(lifetime())),
+    "a rate over a session": feature(agg.rate().over(session("30m"))),
+    "a sketch for each session": feature(agg.approx_distinct("merchant").over(session("30m"))),
+    "two columns of the last": feature(agg.covariance("amount", "items").over(last(5))),
     "a rate per no time": feature(agg.rate(per="0s").over(sliding("1h"))),
     "a covariance with a text": feature(agg.covariance("amount", "merchant").over(sliding("1h"))),
     "a correlation of nothing there": feature(
@@ -137,6 +140,7 @@ FEATURES = {
     "a half-life of no time": feature(
         agg.decayed_sum("amount", half_life="0s").over(sliding("1h"))
     ),
+    "a quantile in percent": feature(agg.approx_quantile("amount", 99).over(sliding("1h"))),
     "any of a number": feature(agg.any("amount").over(sliding("1h"))),
     "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
     "where of a misspelled column": feature(
@@ -164,6 +168,14 @@ WINDOWS = {
     "hops without unit": hopping("1h", 300),  # type: ignore[arg-type]
     "a running hop by number": hopping("1h", "5m", current=1),  # type: ignore[arg-type]
     "ever, and the instant by number": lifetime(include_instant=1),  # type: ignore[arg-type]
+    "the last none": last(0),
+    "the last by text": last("5"),  # type: ignore[arg-type]
+    "the last million": last(1_000_000),
+    "since a misspelled column": since("onlin"),
+    "since a number": since("amount"),
+    "since, of none": since("online", cap=0),
+    "a session of no gap": session("0s"),
+    "a session of a gap without unit": session(30),  # type: ignore[arg-type]
 }
 
 SPEND = view()

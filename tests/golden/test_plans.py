@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, hopping, lifetime, sliding, tumbling
+from tegula import agg, hopping, last, lifetime, session, since, sliding, tumbling
 from tegula.engine.plan import compile as compile_plan
 from tegula.schemas.codec import collect
 from tegula.schemas.validation import validate
@@ -75,6 +75,8 @@ EVERY_AGGREGATE = tg.FeatureView(
         "interval": agg.mean_interval().over(sliding("1d")),
         "recent": agg.decayed_sum("amount", half_life="90m").over(sliding("1d")),
         "recently": agg.decayed_count(half_life="1h").over(sliding("1d")),
+        "p90": agg.approx_quantile("amount", 0.9).over(sliding("1d")),
+        "median": agg.median("amount").over(sliding("1h")),
         "slope": agg.slope("amount", per="1h").over(sliding("1d")),
     },
 )
@@ -99,6 +101,9 @@ EVERY_WINDOW = tg.FeatureView(
         "week_before": agg.count().over(sliding("1d", offset="7d")),
         "by_5m": agg.count().over(hopping("1h", "5m")),
         "by_5m_now": agg.count().over(hopping("1h", "5m", current=True, include_instant=True)),
+        "of_5": agg.last("merchant").over(last(5)),
+        "since_20": agg.count().over(since(pl.col("merchant") == "home", cap=50)),
+        "session": agg.min("at").over(session("30m", lateness="1d", include_instant=True)),
     },
 )
 SETS = {

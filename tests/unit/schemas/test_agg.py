@@ -59,7 +59,7 @@ def test_signature_says_what_the_aggregate_takes_and_gives(name, dtype):
     if kind is not None and signature.second is not None:
         kind = f"{kind},{min(signature.second)}"
     try:
-        aggregate.needs(kind, params)
+        needs = aggregate.needs(kind, params)
     except UnsupportedInput:
         taken = False
     else:
@@ -67,6 +67,8 @@ def test_signature_says_what_the_aggregate_takes_and_gives(name, dtype):
     assert taken == (signature.optional if dtype is None else dtype.kind in signature.kinds)
     if taken:
         assert signature.output(dtype) == aggregate.output(dtype, params)
+        varies = any(one.dtype == "bytes" for need in needs for one in need.monoid.fields)
+        assert varies == (dtype is not None and dtype.kind in signature.varying)
 
 
 def test_time_as_a_value_has_no_unit():

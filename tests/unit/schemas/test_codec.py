@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, hopping, lifetime, sliding, tumbling
+from tegula import agg, hopping, last, lifetime, session, since, sliding, tumbling
 from tegula.schemas.codec import FORMAT, collect, dump, load
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import FormatUnknown
@@ -48,6 +48,9 @@ SPEND = tg.FeatureView(
         "by_hour": agg.count().over(hopping("1d", "60m")),
         "this_hour": agg.count().over(hopping("1d", "1h", current=True, include_instant=True)),
         "seen": agg.count().over(lifetime(include_instant=True)),
+        "of_5": agg.sum("amount").over(last(5, include_instant=True)),
+        "since_big": agg.count().over(since(pl.col("amount") > 20, cap=50)),
+        "session": agg.max("at").over(session("30m", lateness="24h")),
         "today": agg.count().over(tumbling("1d", include_instant=True)),
     },
     allowed_lateness="1h",
@@ -100,6 +103,9 @@ def test_stored_windows_are_spelled_one_way(definitions):
         "hop": "1h",
         "current": False,
     }
+    assert stored["of_5"]["window"] == {"kind": "last", "count": 5, "include_instant": True}
+    assert stored["session"]["window"] == {"kind": "session", "gap": "30m", "lateness": "1d"}
+    assert stored["since_big"]["window"]["kind"] == "since"
     assert stored["seen"]["window"] == {"kind": "lifetime", "include_instant": True}
 
 

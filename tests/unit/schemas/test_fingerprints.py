@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, hopping, sliding, tumbling
+from tegula import agg, hopping, last, session, since, sliding, tumbling
 from tegula.schemas.fingerprints import operational, structural, structure
 
 SCHEMA = {"card_id": tg.String, "shop": tg.String, "amount": tg.Float64, "at": tg.Timestamp}
@@ -78,6 +78,12 @@ STRUCTURAL = {
     "an offset": features(n=agg.count().over(sliding("1h", offset="1h"))),
     "the instant included": features(n=agg.count().over(sliding("1h", include_instant=True))),
     "a window that hops": features(n=agg.count().over(hopping("1h", "5m"))),
+    "the last events": features(n=agg.count().over(last(5))),
+    "more of the last events": features(n=agg.count().over(last(6))),
+    "a match": features(n=agg.count().over(since(pl.col("amount") > 1))),
+    "another match": features(n=agg.count().over(since(pl.col("amount") > 2))),
+    "a session": features(n=agg.count().over(session("30m"))),
+    "a longer gap": features(n=agg.count().over(session("31m"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
     "one key column more": view(
