@@ -71,20 +71,16 @@ def lane_of(
 def drain(lanes: Lanes, polls_max: int = 1000) -> dict[int, dict[str, list[int]]]:
     """Poll until nothing comes; the offsets that each build was given, by partition."""
     given: dict[int, dict[str, list[int]]] = {}
-    idle = 0
     for _ in range(polls_max):
         taken = lanes.poll()
         if taken is None:
-            idle += 1
-            if idle > 3:
-                return given
-            continue
-        idle = 0
+            return given
         for build in taken.lane.builds:
             of_build = given.setdefault(build, {partition: [] for partition in PARTITIONS})
             of_build[taken.batch.partition].extend(taken.batch.offsets.tolist())
         lanes.moved(taken, NOON_US, NOON_US)
-    raise AssertionError("the lanes never come to rest")
+    assert polls_max < 1000, "the lanes never come to rest"
+    return given
 
 
 def test_lane_gives_batches_of_all_partitions_from_their_places():
@@ -132,25 +128,28 @@ def test_build_that_is_at_the_fence_already_joins_at_once():
     live_rows=st.integers(1, 9),
     join_rows=st.integers(0, 12),
     before=st.integers(0, 6),
+    between=st.integers(0, 6),
 )
-def test_law_build_that_catches_up_is_given_each_record_once(
-    counts, late_rows, live_rows, join_rows, before
+def test_law_builds_that_catch_up_are_given_each_record_once(
+    counts, late_rows, live_rows, join_rows, before, between
 ):
     """However far behind, whatever the batches: also where one partition is at the fence already
-    while another has far to go."""
+    while another has far to go, and where one build waits for another to join."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tegula.engine.steps.lanes.JOIN_ROWS", join_rows)
         log = log_of(*counts)
         lanes = Lanes(lane_of(log, (1,), 0, 0, rows_max=live_rows))
-        for _ in range(before):
-            taken = lanes.poll()
-            if taken is not None:
-                lanes.moved(taken, NOON_US, NOON_US)
-        lanes.add(lane_of(log, (2,), 0, 0, rows_max=late_rows))
-        given = drain(lanes)
+        given = drain(lanes, before)
+        for build, polls in ((2, between), (3, 1000)):
+            lanes.add(lane_of(log, (build,), 0, 0, rows_max=late_rows))
+            for earlier, more in drain(lanes, polls).items():
+                known = given.setdefault(earlier, {partition: [] for partition in PARTITIONS})
+                for partition, offsets in more.items():
+                    known[partition] += offsets
     everything = {p: list(range(count)) for p, count in zip(PARTITIONS, counts, strict=True)}
-    assert given.get(2, {"0": [], "1": []}) == everything
-    assert lanes.live.builds == (1, 2)
+    nothing: dict[str, list[int]] = {"0": [], "1": []}
+    assert [given.get(build, nothing) for build in (1, 2, 3)] == [everything] * 3
+    assert set(lanes.live.builds) == {1, 2, 3}
 
 
 def test_lanes_give_what_a_lane_lacks_though_other_partitions_are_at_the_fence():
@@ -271,20 +270,20 @@ def test_law_build_skips_nothing_wherever_the_lanes_and_the_archive_begin(
         patch.setattr("tegula.engine.steps.lanes.JOIN_ROWS", join_rows)
         lanes = Lanes(live)
         lanes.add(late)
-        idle = 0
+        resting = False
         for turn in range(2_000):
             if turn == grows_after:
                 log_ends.update(named(*map(max, grown, ends)))
                 archive_ends.update({p: log_ends[p] for p in PARTITIONS})
             taken = lanes.poll()
-            idle = 0 if taken is not None else idle + 1
+            resting = taken is None and turn > grows_after
             if taken is not None:
                 for build in taken.lane.builds:
                     builds[build].take(taken.batch)
                 lanes.moved(taken, NOON_US, NOON_US)
-            elif idle > 5 and turn > grows_after:
+            if resting:
                 break
-    assert idle > 5, "the lanes never come to rest"
+    assert resting, "the lanes never come to rest"
     assert lanes.live.builds == (1, 2)
     for build, starts in ((1, live_starts), (2, late_starts)):
         wanted = {p: [n for n in offsets[p] if starts[p] <= n < log_ends[p]] for p in PARTITIONS}
