@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,13 @@ INPUTS = {
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "decayed_sum": {"half_life": "90s"},
     "decayed_count": {"half_life": "7m"},
+    "approx_quantile": {"q": 0.9},
 }
 """What the aggregates are given, where they must have parameters."""
 NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "decayed_sum": {"half_life_us": 90 * SECOND_US},
     "decayed_count": {"half_life_us": 7 * MINUTE_US},
+    "approx_quantile": {"share": Fraction(9, 10)},
 }
 """The same as plain facts."""
 

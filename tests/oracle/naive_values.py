@@ -159,6 +159,12 @@ def decayed(held: Held, weights: Sequence[Any]) -> Near:
     return Near(math.fsum(parts), size * (1 + oldest) * 2**-49)
 
 
+def quantile(held: Held, q: Fraction) -> float:
+    """The value at rank ceil(q n); few enough different ones for it to be exact."""
+    ranked = sorted(map(float, held.values))
+    return ranked[max(math.ceil(q * len(ranked)), 1) - 1]
+
+
 OVER_NOTHING = {
     "decayed_sum",
     "decayed_count",
@@ -199,4 +205,6 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "first": lambda held: held.values[0],
     "last": lambda held: held.values[-1],
     "approx_distinct": approx_distinct,
+    "approx_quantile": lambda held: quantile(held, held.params["share"]),
+    "median": lambda held: quantile(held, Fraction(1, 2)),
 }

@@ -19,6 +19,7 @@ from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
 from .pairs import CORRELATION, COVARIANCE, WEIGHTED_MEAN
 from .predicates import ALL, ANY, COUNT_IF
+from .quantiles import APPROX_QUANTILE, MEDIAN
 from .ranges import RANGE
 from .rates import RATE
 from .recency import MEAN_INTERVAL, TIME_SINCE_FIRST, TIME_SINCE_LAST
@@ -57,6 +58,8 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             FIRST,
             LAST,
             APPROX_DISTINCT,
+            APPROX_QUANTILE,
+            MEDIAN,
         )
     }
 )
