@@ -22,7 +22,7 @@ from .schemas.errors import DefinitionErrors, TegulaError
 from .schemas.ordered_windows import last, session, since
 from .schemas.outcomes import Outcome, Status
 from .schemas.types import Bool, Float64, Int64, String, Timestamp
-from .schemas.windows import hopping, lifetime, sliding, tumbling
+from .schemas.windows import calendar, hopping, lifetime, sliding, tumbling
 
 if TYPE_CHECKING:
     from .serving.client import Client
@@ -47,6 +47,7 @@ __all__ = [
     "TestDriver",
     "Timestamp",
     "agg",
+    "calendar",
     "errors",
     "hopping",
     "last",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..schemas.nodes import text
 from ..schemas.time import SECOND_US, format_duration
-from ..windows.geometry import Hopping, IncludingInstant, Sliding, Tumbling, Window
+from ..windows.geometry import Calendar, Hopping, IncludingInstant, Sliding, Tumbling, Window
 from ..windows.ladder import RUNG_US
 from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
@@ -139,6 +139,9 @@ def window_text(window: Window) -> str:
         return f"hopping {format_duration(window.size_us)} by {hop}, {_which(window.current)}"
     if isinstance(window, Tumbling):
         return f"tumbling {format_duration(window.size_us)}, {_which(window.current)}"
+    if isinstance(window, Calendar):
+        table = window.periods
+        return f"calendar {table.unit} in {table.zone}, {_which(window.current)}"
     return "lifetime"
 
 

@@ -9,14 +9,24 @@ from ..schemas.time import parse_duration
 from ..schemas.windows import (
     AUTO,
     EXACT,
+    CalendarSpec,
     HoppingSpec,
     SlidingSpec,
     TumblingSpec,
     WindowSpec,
 )
+from ..schemas.zones import periods
 from ..windows.aggregates import AGGREGATES
 from ..windows.algebra import Aggregate, AggregateAt
-from ..windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling, Window
+from ..windows.geometry import (
+    Calendar,
+    Hopping,
+    IncludingInstant,
+    Lifetime,
+    Sliding,
+    Tumbling,
+    Window,
+)
 from ..windows.ladder import automatic_resolution_us
 from ..windows.over import OverRows, OverSession
 
@@ -35,6 +45,8 @@ def _window(spec: WindowSpec) -> Window:
         return Tumbling(parse_duration(spec.size), spec.current)
     if isinstance(spec, HoppingSpec):
         return Hopping(parse_duration(spec.size), parse_duration(spec.hop), spec.current)
+    if isinstance(spec, CalendarSpec):
+        return Calendar(periods(spec.unit, spec.tz), spec.current)
     return Lifetime()
 
 

@@ -20,7 +20,9 @@ from .expressions import lower
 from .inputs import feature_input
 from .nodes import columns
 from .stored_windows import dump_window
-from .windows import OrderedSpec
+from .time import format_duration
+from .windows import CalendarSpec, OrderedSpec, WindowSpec
+from .zones import periods
 
 
 def structural(view: FeatureView) -> str:
@@ -44,7 +46,7 @@ def operational(view: FeatureView) -> str:
 def structure(view: FeatureView) -> dict[str, Any]:
     """What `structural` is the digest of, for plans that say *what* changed."""
     aggregates = [dump_aggregate(feature.aggregate) for feature in view.features.values()]
-    windows = [dump_window(feature.window) for feature in view.features.values()]
+    windows = [_window(feature.window) for feature in view.features.values()]
     types = dict(dump_stream(view.stream)["schema"])
     return {
         "stream": view.stream.name,
@@ -66,6 +68,20 @@ def _ordered(view: FeatureView) -> dict[str, Any]:
         if isinstance(one.window, OrderedSpec)
     ]
     return {"ordered": _distinct(pairs)} if pairs else {}
+
+
+def _window(window: WindowSpec) -> dict[str, Any]:
+    """A window, and what the tiles kept for it rest on where that is not in its own words.
+
+    The edges of a calendar window come from the time zone database, which changes. Tiles do not
+    hold those edges; they rest on their grid and on the window's reach (ADR 0012).
+    """
+    stored = dump_window(window)
+    if isinstance(window, CalendarSpec):
+        table = periods(window.unit, window.tz)
+        stored["grid"] = format_duration(table.grid_us)
+        stored["longest"] = format_duration(table.longest_us(1 if window.current else 2))
+    return stored
 
 
 def _columns_read(view: FeatureView) -> list[str]:

@@ -18,6 +18,7 @@ from .windows import (
     AUTO,
     EXACT,
     NO_OFFSET,
+    CalendarSpec,
     HoppingSpec,
     LifetimeSpec,
     SlidingSpec,
@@ -51,6 +52,8 @@ def load_window(stored: Mapping[str, Any]) -> WindowSpec:
         return SinceSpec(to_polars(from_json(stored["predicate"])), stored["cap"], including)
     if kind == "session":
         return SessionSpec(stored["gap"], stored["lateness"], including)
+    if kind == "calendar":
+        return CalendarSpec(stored["unit"], stored["tz"], stored["current"], including)
     if kind == "lifetime":
         return LifetimeSpec(including)
     raise FormatUnknown(
@@ -79,6 +82,9 @@ def _dump(window: WindowSpec) -> dict[str, Any]:
         return {"kind": "since", "predicate": to_json(lower(window.predicate)), "cap": window.cap}
     if isinstance(window, SessionSpec):
         return {"kind": "session", "gap": _span(window.gap), "lateness": _span(window.lateness)}
+    if isinstance(window, CalendarSpec):
+        named = {"unit": window.unit, "tz": window.tz}
+        return {"kind": "calendar", **named, "current": window.current}
     return {"kind": "lifetime"}
 
 

@@ -50,6 +50,16 @@ class HoppingSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarSpec:
+    """A day, week, month or year by the clocks of a time zone; see `calendar`."""
+
+    unit: str
+    tz: str
+    current: bool = True
+    include_instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LifetimeSpec:
     """Everything before the instant; see `lifetime`."""
 
@@ -59,7 +69,9 @@ class LifetimeSpec:
 OrderedSpec: TypeAlias = LastSpec | SinceSpec | SessionSpec
 """Windows that are cut by the order of events."""
 
-WindowSpec: TypeAlias = SlidingSpec | TumblingSpec | HoppingSpec | LifetimeSpec | OrderedSpec
+WindowSpec: TypeAlias = (
+    SlidingSpec | TumblingSpec | HoppingSpec | CalendarSpec | LifetimeSpec | OrderedSpec
+)
 
 
 def sliding(
@@ -123,6 +135,28 @@ def hopping(
     '5m'
     """
     return HoppingSpec(size, hop, current, include_instant)
+
+
+def calendar(
+    unit: str, *, tz: str, current: bool = True, include_instant: bool = False
+) -> CalendarSpec:
+    """A civil period in the time zone `tz`: since local midnight (`"day"`), Monday (`"week"`), the
+    first of the month (`"month"`) or 1 January (`"year"`), up to the instant t.
+
+    With `current=False` it is the last complete one: yesterday, last week, last month, last year.
+
+    Days are those that clocks on the wall show: 23 or 25 hours long where summer time begins or
+    ends. A day begins when the clock first shows its midnight or a later time: where midnight is
+    skipped, at the jump; a day that a zone left out altogether is no day. `tz` is a name of the
+    time zone database, such as `"Europe/Berlin"`. The calendar spans the years 1900 to 2199;
+    outside of them the window is empty.
+
+    `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
+
+    >>> calendar("day", tz="Europe/Berlin").current
+    True
+    """
+    return CalendarSpec(unit, tz, current, include_instant)
 
 
 def lifetime(*, include_instant: bool = False) -> LifetimeSpec:

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from ..schemas.civil import Periods
 from .ladder import DAY, EVER_START_US, INSTANT, rung_dividing
 
 Instants = TypeVar("Instants", int, np.ndarray)
@@ -123,6 +124,41 @@ class Hopping:
         if self.current:
             return edge + self.hop_us - self.size_us, at_us
         return edge - self.size_us, edge
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The civil period that is running at the instant, or the last complete one.
+
+    Outside of the years that the table of periods spans, it is empty.
+    """
+
+    periods: Periods
+    current: bool = True
+
+    @property
+    def grain(self) -> int:
+        return rung_dividing(self.periods.grid_us)
+
+    @property
+    def reach_us(self) -> int | None:
+        return self.periods.longest_us(1 if self.current else 2) - 1
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        starts_us = self.periods.starts_us
+        begun = np.searchsorted(starts_us, at_us, side="right")
+        first = begun - (1 if self.current else 2)
+        if isinstance(at_us, np.ndarray):
+            known = (first >= 0) & (begun < len(starts_us))
+            first, last = np.where(known, first, 0), np.where(known, begun - 1, 0)
+            newer = at_us if self.current else starts_us[last]
+            return (
+                np.where(known, starts_us[first], EVER_START_US),
+                np.where(known, newer, EVER_START_US),
+            )
+        if first < 0 or begun == len(starts_us):
+            return EVER_START_US, EVER_START_US
+        return int(starts_us[first]), at_us if self.current else int(starts_us[begun - 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,23 @@ Arguments are `Any` where nothing about them is known yet.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
-from ..errors import BadDuration, BadParameter, BadWindow, DefinitionFault, shown
+from ..civil import UNITS
+from ..errors import BadDuration, BadParameter, BadWindow, DefinitionFault, one_of, shown
 from ..time import CENTURY_US, format_duration, parse_duration
 from ..windows import (
     AUTO,
     EXACT,
+    CalendarSpec,
     HoppingSpec,
     LifetimeSpec,
     OrderedSpec,
     SlidingSpec,
     TumblingSpec,
 )
+from ..zones import zone_names
 from .checks import did_you_mean, span_faults
 from .ordered import ordered_faults
 
@@ -34,6 +38,8 @@ def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
         yield from _hopping_faults(window, place)
     elif isinstance(window, OrderedSpec):
         yield from ordered_faults(window, place)
+    elif isinstance(window, CalendarSpec):
+        yield from _calendar_faults(window, place)
     elif not isinstance(window, LifetimeSpec):
         yield _not_a_window(window, place)
         return
@@ -47,7 +53,7 @@ def _not_a_window(given: Any, place: str) -> BadWindow:
         "this is not a window",
         where=place,
         got=shown(given),
-        expected="sliding('1h'), tumbling('1d'), hopping('1h', '5m') or lifetime()",
+        expected="sliding(…), tumbling(…), hopping(…), calendar(…) or lifetime()",
         hint=called or (f"write {text}" if text else ""),
     )
 
@@ -86,6 +92,44 @@ def _hopping_faults(window: HoppingSpec, place: str) -> Iterator[DefinitionFault
             hint="the size comes first: "
             f"did you mean hopping({shown(window.hop)}, {shown(window.size)})?",
         )
+
+
+def _calendar_faults(window: CalendarSpec, place: str) -> Iterator[DefinitionFault]:
+    unit: Any = window.unit
+    zone: Any = window.tz
+    if not isinstance(unit, str) or unit not in UNITS:
+        yield BadWindow(
+            "a calendar has no such unit",
+            where=f"{place}, unit",
+            got=shown(unit),
+            expected=one_of(UNITS),
+            hint=did_you_mean(unit, UNITS),
+        )
+    if not isinstance(zone, str) or zone not in zone_names():
+        yield BadWindow(
+            "there is no such time zone",
+            where=f"{place}, tz",
+            got=shown(zone),
+            expected="a name of the time zone database, such as 'Europe/Berlin' or 'UTC'",
+            hint=_near_zones(zone),
+        )
+    yield from _flag_faults(window, "current", place)
+
+
+def _near_zones(given: Any) -> str:
+    """Up to three zones that are spelled like it, as a whole or in their last part (the city)."""
+    if not isinstance(given, str):
+        return "give its name as text"
+    tried = given.strip().replace(" ", "_").lower()
+    whole = {name.lower(): name for name in zone_names()}
+    cities = {name.rpartition("/")[2]: zone for name, zone in whole.items()}
+    near = [cities[city] for city in get_close_matches(tried, list(cities), n=2, cutoff=0.75)]
+    near += [whole[name] for name in get_close_matches(tried, list(whole), n=3, cutoff=0.7)]
+    found = list(dict.fromkeys(map(repr, near)))[:3]
+    if not found:
+        return "names are Area/City: a zone knows its summer times, an offset does not"
+    *others, last = found
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 def _grid_faults(window: Any, place: str) -> Iterator[DefinitionFault]:

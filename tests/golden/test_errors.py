@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, errors, hopping, last, lifetime, session, since, sliding, tumbling
+from tegula import agg, calendar, errors, hopping, last, lifetime, session, since, sliding, tumbling
 from tegula.schemas.codec import collect
 from tegula.schemas.types import DataType
 from tegula.schemas.validation import faults
@@ -167,6 +167,13 @@ WINDOWS = {
     "a hop past the size": hopping("5m", "1h"),
     "hops without unit": hopping("1h", 300),  # type: ignore[arg-type]
     "a running hop by number": hopping("1h", "5m", current=1),  # type: ignore[arg-type]
+    "a quarter": calendar("quarter", tz="UTC"),
+    "weeks": calendar("weeks", tz="UTC"),
+    "a misspelled zone": calendar("day", tz="Europe/Brelin"),
+    "a city alone": calendar("day", tz="New York"),
+    "an offset as zone": calendar("day", tz="+02:00"),
+    "no zone": calendar("day", tz=None),  # type: ignore[arg-type]
+    "a calendar of numbers, running by text": calendar(1, tz=1, current="no"),  # type: ignore[arg-type]
     "ever, and the instant by number": lifetime(include_instant=1),  # type: ignore[arg-type]
     "the last none": last(0),
     "the last by text": last("5"),  # type: ignore[arg-type]

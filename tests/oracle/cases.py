@@ -121,6 +121,34 @@ def hopping(size_us: int, hop_us: int, current: bool, include: bool) -> tuple[An
     return spec, {"kind": "hopping", **facts}
 
 
+@dataclass(frozen=True)
+class Place:
+    """A zone, and an instant some hours before its clocks do something odd."""
+
+    zone: str
+    start: str
+
+
+PLACES = (
+    Place("UTC", "2024-01-01T00:00"),
+    Place("Europe/Berlin", "2023-12-31T20:00"),  # a year begins, also by its clocks
+    Place("Europe/Berlin", "2024-03-30T21:00"),  # a day of 23 hours
+    Place("America/New_York", "2024-11-02T22:00"),  # a day of 25 hours
+    Place("Asia/Kathmandu", "2024-02-29T12:00"),  # 5 h 45 m ahead
+    Place("Australia/Lord_Howe", "2024-04-06T10:00"),  # half an hour back
+    Place("America/Sao_Paulo", "2018-11-03T22:00"),  # no midnight
+    Place("America/St_Johns", "2010-11-06T22:00"),  # back over midnight, at 00:01
+    Place("Pacific/Apia", "2011-12-30T04:00"),  # no 30 December
+)
+
+
+def calendar(place: Place, unit: str, current: bool, include: bool) -> tuple[Any, naive.Window]:
+    """A calendar window, and the same as plain facts."""
+    spec = tg.calendar(unit, tz=place.zone, current=current, include_instant=include)
+    facts = {"unit": unit, "zone": place.zone, "current": current, "include": include}
+    return spec, {"kind": "calendar", **facts}
+
+
 def lifetime(include: bool) -> tuple[Any, naive.Window]:
     """The lifetime window, and the same as plain facts."""
     return tg.lifetime(include_instant=include), {"kind": "lifetime", "include": include}
@@ -150,7 +178,7 @@ offsets_us = st.sampled_from([0, 0, 0, 1, 7 * SECOND_US, 30 * MINUTE_US, HOUR_US
 sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
 hops_us = st.sampled_from([7 * SECOND_US, MINUTE_US, 25 * MINUTE_US, HOUR_US])
 includes = st.sampled_from([False, False, True])
-windows = st.one_of(
+others = st.one_of(
     st.builds(sliding, lengths_us, st.just("exact"), offsets_us, includes),
     st.builds(
         sliding,
@@ -173,10 +201,18 @@ windows = st.one_of(
 )
 
 
+def windows_in(place: Place) -> st.SearchStrategy[tuple[Any, naive.Window]]:
+    """Any window; those by the clock are every third."""
+    units = st.sampled_from(["day", "day", "week", "month", "year"])
+    civil = st.builds(calendar, st.just(place), units, st.booleans(), includes)
+    return st.sampled_from([others, others, civil]).flatmap(lambda strategy: strategy)
+
+
 @dataclass(frozen=True)
 class Case:
-    """One definition."""
+    """One definition, and where on earth and when its story begins."""
 
+    place: Place
     windows: tuple[tuple[Any, naive.Window], ...]
     inputs: tuple[str, ...]
     aggregates: tuple[str, ...]
@@ -242,17 +278,20 @@ class Case:
 
 
 sources = st.sampled_from([name for name in INPUTS if name != "all"])
-cases = st.builds(
-    Case,
-    windows=st.lists(windows, min_size=1, max_size=3, unique_by=str).map(tuple),
-    inputs=st.lists(sources, min_size=1, max_size=2, unique=True).map(tuple),
-    aggregates=st.lists(
-        st.sampled_from(list(SIGNATURES)), min_size=4, max_size=12, unique=True
-    ).map(lambda drawn: tuple(dict.fromkeys(("count", *drawn)))),
-    disorder_us=st.sampled_from([0, 30 * SECOND_US, 20 * MINUTE_US]),
-    depth_us=st.sampled_from([0, MINUTE_US, 15 * MINUTE_US]),
-    lateness_us=st.sampled_from([None, None, 0, HOUR_US]),
-    filtered=st.booleans(),
+cases = st.sampled_from(PLACES).flatmap(
+    lambda place: st.builds(
+        Case,
+        place=st.just(place),
+        windows=st.lists(windows_in(place), min_size=1, max_size=3, unique_by=str).map(tuple),
+        inputs=st.lists(sources, min_size=1, max_size=2, unique=True).map(tuple),
+        aggregates=st.lists(
+            st.sampled_from(list(SIGNATURES)), min_size=4, max_size=12, unique=True
+        ).map(lambda drawn: tuple(dict.fromkeys(("count", *drawn)))),
+        disorder_us=st.sampled_from([0, 30 * SECOND_US, 20 * MINUTE_US]),
+        depth_us=st.sampled_from([0, MINUTE_US, 15 * MINUTE_US]),
+        lateness_us=st.sampled_from([None, None, 0, HOUR_US]),
+        filtered=st.booleans(),
+    )
 )
 
 words = st.none() | st.sampled_from(["", "a", "b", "zebra", "é", "x" * 40])
@@ -315,6 +354,7 @@ advances = st.tuples(
     ),
 )
 edges = st.tuples(st.just("edge"), st.integers(0, 2**32))
+turns = st.tuples(st.just("turn"), partitions)
 steps = st.one_of(
     sends,
     bursts,
@@ -324,6 +364,7 @@ steps = st.one_of(
     st.tuples(st.just("check"), st.integers(0, 15 * MINUTE_US)),
     edges,
     edges,
+    turns,
     st.tuples(st.just("fold"), st.lists(st.sampled_from(KEYS), min_size=1, unique=True)),
     st.tuples(st.just("gather"), st.integers(1, 4)),
     st.tuples(st.just("rebuild"), st.booleans()),

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from tests.oracle import naive_calendar
 from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near
 
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
-`current`; and `include`, whether events at the instant count. Cut by order: `count`; `cap`; `gap`
-and `lateness`."""
+`current`, or `unit`, `zone` and `current`; and `include`, whether events at the instant count.
+Cut by order: `count`; `cap`; `gap` and `lateness`."""
 
 BY_ORDER = ("last", "since", "session")
 
@@ -94,6 +95,8 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
         offset = window.get("offset", 0)
         start = floor(at_us - offset - window["length"], window["resolution"])
         return start, floor(at_us - offset, window["resolution"]) if offset else at_us
+    if window["kind"] == "calendar":
+        return naive_calendar.bounds(window, at_us)
     if window["kind"] == "hopping":
         first = floor(at_us, window["hop"])
         if window["current"]:
@@ -140,6 +143,7 @@ def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> 
     reaches = {
         **{kind: lambda w: math.inf for kind in ("lifetime", *BY_ORDER)},
         "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
+        "calendar": naive_calendar.reach_us,
         "hopping": lambda w: w["size"] + (0 if w["current"] else w["hop"]) - 1,
         "tumbling": lambda w: w["size"] * (1 if w["current"] else 2),
     }
@@ -185,6 +189,9 @@ def status(
 
 def within(window: Window, events: Sequence[Event], at_us: int) -> list[Event]:
     """The events that a window counts at an instant."""
+    if window["kind"] == "calendar":
+        until_us = at_us + bool(window.get("include"))
+        return [e for e in events if naive_calendar.holds(window, e.at_us, until_us)]
     start, end = bounds(window, at_us)
     inside = [e for e in events if start <= e.at_us < end]
     return by_order(window, inside) if window["kind"] in BY_ORDER else inside

@@ -39,7 +39,7 @@ from tegula.schemas.time import DAY_US, SECOND_US
 from tegula.state import fold as folding
 from tegula.state.fold import HEAD_TILES_MAX, Folded
 from tegula.state.keys import encode_key, shard_of
-from tests.oracle import naive
+from tests.oracle import naive, naive_calendar
 from tests.oracle.cases import (
     AHEAD_US,
     INPUTS,
@@ -53,7 +53,6 @@ from tests.oracle.cases import (
 )
 
 EXAMPLES = int(os.environ.get("TEGULA_ORACLE_EXAMPLES", "25"))
-START_US = 1_704_067_200_000_000  # 2024-01-01
 OUTCOMES = ("folded", "filtered", "duplicate", "expired", "dead_lettered")
 
 
@@ -183,6 +182,17 @@ class World:
                 self.driver.advance_to(at_us)
                 self.compare(self.driver, at_us)
 
+    def turn(self, partition: str) -> None:
+        """Events about the next midnight where the story is told, and a look from either side."""
+        now_us, zone = self.driver.clock(), self.case.place.zone
+        turn_us = naive_calendar.next_midnight_us(now_us, zone)
+        self.driver.advance_to(turn_us)
+        row = {"k": KEYS[0], "x": 1.0, "n": 1, "yes": True, "word": "a"}
+        self.send((partition, [{**row, "age_us": age_us} for age_us in (1, 0)]))
+        for at_us in (turn_us, turn_us + 1, turn_us + SECOND_US):
+            self.driver.advance_to(at_us)
+            self.compare(self.driver, at_us)
+
     def compare(self, driver: tg.TestDriver, at_us: int) -> dict[str, list[Any]]:
         folded, outcomes = naive.judge(self.records, self.case.rules())
         driver.settle()
@@ -273,7 +283,7 @@ def test_oracle_streams_agree_with_the_raw_log(
         patch.setattr(folding, "HEAD_TILES_MAX", head_max)
         home = tmp_path_factory.mktemp("home")
         view = case.view()
-        with tg.TestDriver(view, at=START_US, home=home, shards=SHARDS) as driver:
+        with tg.TestDriver(view, at=f"{case.place.start}:00Z", home=home, shards=SHARDS) as driver:
             world = World(case, driver, is_crowded=head_max < HEAD_TILES_MAX)
             for name, argument in script:
                 getattr(world, name)(argument)

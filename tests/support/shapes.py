@@ -12,6 +12,7 @@ from tegula.schemas.types import DataType, Float64, Int64, String
 from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.algebra import Column, Order, Runs
 from tegula.windows.geometry import (
+    Calendar,
     Hopping,
     IncludingInstant,
     Lifetime,
@@ -42,6 +43,10 @@ def facts(window: Window) -> dict[str, object]:
         return {"kind": "hopping", **spans, "current": window.current}
     if isinstance(window, Tumbling):
         return {"kind": "tumbling", "size": window.size_us, "current": window.current}
+    if isinstance(window, Calendar):
+        table = window.periods
+        named = {"unit": table.unit, "zone": table.zone}
+        return {"kind": "calendar", **named, "current": window.current}
     assert isinstance(window, Lifetime)
     return {"kind": "lifetime"}
 

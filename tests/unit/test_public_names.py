@@ -28,6 +28,7 @@ NAMES = [
     "TestDriver",
     "Timestamp",
     "agg",
+    "calendar",
     "errors",
     "hopping",
     "last",

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tegula as tg
-from tegula import agg, hopping, lifetime, sliding, tumbling
+from tegula import agg, calendar, hopping, lifetime, sliding, tumbling
 from tegula.engine.plan import compile as compile_plan
 from tegula.engine.plan import compile_view
 from tegula.schemas.codec import collect, dump, load
 from tegula.schemas.fingerprints import structural
 from tegula.schemas.nodes import Column
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
-from tegula.windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
+from tegula.schemas.zones import periods
+from tegula.windows.geometry import Calendar, Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
 
 CARD = tg.Entity("card", keys={"card_id": tg.String, "bank": tg.Int64})
 PAYMENTS = tg.Stream(
@@ -140,6 +141,14 @@ def test_law_stored_definitions_compile_to_the_same_plan(drawn):
         (sliding("1h", resolution="exact", offset="1s"), Sliding(HOUR_US, 1, SECOND_US)),
         (hopping("1h", "5m"), Hopping(HOUR_US, 5 * MINUTE_US)),
         (hopping("1h", "5m", current=True), Hopping(HOUR_US, 5 * MINUTE_US, current=True)),
+        (
+            calendar("month", tz="Europe/Berlin"),
+            Calendar(periods("month", "Europe/Berlin"), current=True),
+        ),
+        (
+            calendar("day", tz="UTC", current=False, include_instant=True),
+            IncludingInstant(Calendar(periods("day", "UTC"), current=False)),
+        ),
         (lifetime(include_instant=True), IncludingInstant(Lifetime())),
         (tumbling("1d", include_instant=True), IncludingInstant(Tumbling(DAY_US))),
     ],

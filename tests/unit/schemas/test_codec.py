@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, hopping, last, lifetime, session, since, sliding, tumbling
+from tegula import agg, calendar, hopping, last, lifetime, session, since, sliding, tumbling
 from tegula.schemas.codec import FORMAT, collect, dump, load
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import FormatUnknown
@@ -47,6 +47,8 @@ SPEND = tg.FeatureView(
         "week_before": agg.count().over(sliding("7d", offset="168h")),
         "by_hour": agg.count().over(hopping("1d", "60m")),
         "this_hour": agg.count().over(hopping("1d", "1h", current=True, include_instant=True)),
+        "by_clock": agg.count().over(calendar("week", tz="Asia/Kathmandu")),
+        "last_year": agg.count().over(calendar("year", tz="UTC", current=False)),
         "seen": agg.count().over(lifetime(include_instant=True)),
         "of_5": agg.sum("amount").over(last(5, include_instant=True)),
         "since_big": agg.count().over(since(pl.col("amount") > 20, cap=50)),
@@ -106,6 +108,12 @@ def test_stored_windows_are_spelled_one_way(definitions):
     assert stored["of_5"]["window"] == {"kind": "last", "count": 5, "include_instant": True}
     assert stored["session"]["window"] == {"kind": "session", "gap": "30m", "lateness": "1d"}
     assert stored["since_big"]["window"]["kind"] == "since"
+    assert stored["by_clock"]["window"] == {
+        "kind": "calendar",
+        "unit": "week",
+        "tz": "Asia/Kathmandu",
+        "current": True,
+    }
     assert stored["seen"]["window"] == {"kind": "lifetime", "include_instant": True}
 
 

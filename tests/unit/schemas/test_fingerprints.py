@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, hopping, last, session, since, sliding, tumbling
+from tegula import agg, calendar, hopping, last, session, since, sliding, tumbling
+from tegula.schemas import fingerprints
+from tegula.schemas.civil import Clock, civil_periods
 from tegula.schemas.fingerprints import operational, structural, structure
+from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US
 
 SCHEMA = {"card_id": tg.String, "shop": tg.String, "amount": tg.Float64, "at": tg.Timestamp}
 FEATURES = {
@@ -84,6 +88,7 @@ STRUCTURAL = {
     "another match": features(n=agg.count().over(since(pl.col("amount") > 2))),
     "a session": features(n=agg.count().over(session("30m"))),
     "a longer gap": features(n=agg.count().over(session("31m"))),
+    "a window by the clock": features(n=agg.count().over(calendar("day", tz="UTC"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
     "one key column more": view(
@@ -126,6 +131,25 @@ def test_structure_tells_what_a_fingerprint_covers():
     assert told["columns"] == {"amount": "Float64"}
     assert {one["name"] for one in told["aggregates"]} == {"sum", "count"}
     assert len(told["windows"]) == 2
+
+
+def by_clock(monkeypatch: pytest.MonkeyPatch, *changes: tuple[str, int]) -> str:
+    """The fingerprint of a view by the clock, where clocks were changed at these instants (UTC)."""
+    since = [-80 * 366 * DAY_US]
+    since += [int(datetime.fromisoformat(at).timestamp()) * 1_000_000 for at, _ in changes]
+    clock = Clock(np.array(since), np.array([0, *(ahead_us for _, ahead_us in changes)]))
+    made = civil_periods("day", "UTC", clock)
+    monkeypatch.setattr(fingerprints, "periods", lambda unit, zone: made)
+    return structural(features(n=agg.count().over(calendar("day", tz="UTC"))))
+
+
+def test_changed_time_zone_is_structural_where_tiles_rest_on_it(monkeypatch):
+    one = by_clock(monkeypatch, ("2024-03-31T01Z", HOUR_US), ("2024-10-27T01Z", 0))
+    moved = by_clock(monkeypatch, ("2024-04-07T01Z", HOUR_US), ("2024-10-20T01Z", 0))
+    assert moved == one  # other edges, on the same grid and within the same reach
+    finer = by_clock(monkeypatch, ("2024-03-31T01Z", 30 * MINUTE_US), ("2024-10-27T01Z", 0))
+    longer = by_clock(monkeypatch, ("2024-03-31T01Z", 2 * HOUR_US), ("2024-10-27T01Z", 0))
+    assert len({one, finer, longer}) == 3
 
 
 STORED_STRUCTURE = (

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
+from tegula.schemas.zones import periods
 from tegula.windows.coarsen import coarsen
 from tegula.windows.finish import FeatureColumn, finish
-from tegula.windows.geometry import Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import Calendar, Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
 from tegula.windows.ladder import DAY, EVER, EVER_START_US, HOUR, INSTANT, MINUTE, SECOND
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import (
@@ -47,7 +48,13 @@ plain = st.one_of(
     ),
     st.just(Lifetime()),
 )
-windows = plain | plain | st.builds(IncludingInstant, plain)
+calendars = st.builds(
+    lambda unit, zone, current: Calendar(periods(unit, zone), current),
+    st.sampled_from(["day", "week"]),
+    st.sampled_from(["Europe/Berlin", "Asia/Kathmandu", "Africa/Monrovia", "UTC"]),
+    st.booleans(),
+)
+windows = plain | plain | calendars | st.builds(IncludingInstant, plain | calendars)
 instants_us = st.one_of(
     st.integers(-3 * DAY_US, 3 * DAY_US),
     st.integers(-5000, 5000).map(lambda second: second * SECOND_US),

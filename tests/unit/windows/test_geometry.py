@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tegula.schemas.civil import UNITS
+from tegula.schemas.zones import periods
 from tegula.windows.geometry import (
+    Calendar,
     Hopping,
     IncludingInstant,
     Lifetime,
@@ -15,8 +20,18 @@ from tegula.windows.geometry import (
     Tumbling,
     Window,
 )
-from tegula.windows.ladder import DAY, EVER_START_US, FIVE_MINUTES, HOUR, INSTANT, MINUTE, RUNG_US
+from tegula.windows.ladder import (
+    DAY,
+    EVER_START_US,
+    FIVE_MINUTES,
+    HOUR,
+    INSTANT,
+    MINUTE,
+    RUNG_US,
+    SECOND,
+)
 from tests.oracle import naive
+from tests.oracle.cases import PLACES
 from tests.support.shapes import DAY as DAY_US
 from tests.support.shapes import HOUR as HOUR_US
 from tests.support.shapes import MINUTE as MINUTE_US
@@ -42,6 +57,27 @@ plain = st.one_of(
 )
 windows = plain | st.builds(IncludingInstant, plain)
 instants_us = st.integers(-(2**60), 2**60) | st.integers(-3 * DAY_US, 3 * DAY_US)
+
+
+BERLIN, APIA = periods("day", "Europe/Berlin"), periods("day", "Pacific/Apia")
+zones = st.sampled_from(sorted({place.zone for place in PLACES}))
+calendars = st.builds(
+    lambda unit, zone, current: Calendar(periods(unit, zone), current),
+    st.sampled_from(UNITS),
+    zones,
+    st.booleans(),
+)
+civil_us = st.one_of(
+    st.integers(-60 * 365 * DAY_US, 200 * 365 * DAY_US),  # 1910 to 2170
+    st.integers(0, 9 * DAY_US).map(lambda by_us: 1_325_000_000 * SECOND_US + by_us),
+    st.sampled_from(APIA.starts_us[40_600:41_200].tolist()).flatmap(
+        lambda edge_us: st.integers(edge_us - 1, edge_us + 1)
+    ),
+)
+
+
+def us(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp()) * SECOND_US
 
 
 def counts(window: Window, at_us: int, event_us: int) -> bool:
@@ -78,6 +114,66 @@ def test_law_edges_other_than_the_instant_lie_on_the_grain(window, at_us):
     assert start_us == EVER_START_US or start_us % width_us == 0
     newest_us = at_us + isinstance(window, IncludingInstant)
     assert end_us == newest_us or end_us % width_us == 0
+
+
+@given(calendars | st.builds(IncludingInstant, calendars), st.lists(civil_us, min_size=1))
+def test_law_calendar_lies_within_reach_and_on_its_grain_at_one_instant_and_at_many(window, many):
+    starts, ends = window.bounds(np.array(many, dtype=np.int64))
+    width_us = RUNG_US[window.grain]
+    for at_us, start_us, end_us in zip(many, starts.tolist(), ends.tolist(), strict=True):
+        assert window.bounds(at_us) == (start_us, end_us)
+        newest_us = at_us + isinstance(window, IncludingInstant)
+        assert start_us <= end_us <= newest_us
+        assert at_us - start_us <= window.reach_us
+        assert start_us % width_us == 0
+        assert end_us == newest_us or end_us % width_us == 0
+
+
+@given(calendars, st.integers(0, 130 * 365 * DAY_US) | civil_us.filter(lambda at_us: at_us > 0))
+def test_law_calendar_has_the_bounds_that_datetime_tells(window, at_us):
+    assert window.bounds(at_us) == naive.bounds(facts(window), at_us)
+
+
+def test_day_of_23_and_of_25_hours_begin_at_local_midnight():
+    today, yesterday = Calendar(BERLIN), Calendar(BERLIN, current=False)
+    short, after = us("2024-03-30T23:00Z"), us("2024-03-31T22:00Z")
+    assert today.bounds(short - 1) == (short - DAY_US, short - 1)
+    assert today.bounds(short) == (short, short)
+    assert today.bounds(after - 1) == (short, after - 1)
+    assert yesterday.bounds(after - 1) == (short - DAY_US, short)
+    assert yesterday.bounds(after) == (short, after)
+    assert after - short == 23 * HOUR_US
+    long, later = us("2024-10-26T22:00Z"), us("2024-10-27T23:00Z")
+    assert yesterday.bounds(later) == (long, later)
+    assert later - long == 25 * HOUR_US
+
+
+def test_yesterday_is_the_day_before_the_one_that_a_zone_left_out():
+    new_us = us("2011-12-30T10:00Z")  # the end of the 29th, and the beginning of the 31st
+    assert Calendar(APIA).bounds(new_us) == (new_us, new_us)
+    assert Calendar(APIA, current=False).bounds(new_us) == (new_us - DAY_US, new_us)
+    assert Calendar(APIA, current=False).bounds(new_us - 1)[1] == new_us - DAY_US
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_calendar_is_empty_outside_of_its_years(current):
+    table = periods("year", "UTC")
+    first, last = int(table.starts_us[0]), int(table.starts_us[-1])
+    window = Calendar(table, current)
+    inside = (first, last - 1) if current else (int(table.starts_us[1]), last - 1)
+    outside = (first - 1, last) if current else (int(table.starts_us[1]) - 1, last)
+    for at_us in inside:
+        assert window.bounds(at_us)[0] >= first
+    for at_us in outside:
+        assert window.bounds(at_us) == (EVER_START_US, EVER_START_US)
+        assert [one.tolist() for one in window.bounds(np.array([at_us]))] == [[EVER_START_US]] * 2
+
+
+def test_calendars_are_equal_where_their_tables_are():
+    assert Calendar(BERLIN) == Calendar(periods("day", "Europe/Berlin"))
+    assert Calendar(BERLIN) != Calendar(BERLIN, current=False)
+    assert Calendar(BERLIN) != Calendar(APIA)
+    assert len({Calendar(BERLIN), Calendar(BERLIN), Calendar(APIA)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -147,6 +243,23 @@ def test_exact_sliding_window_with_an_offset_keeps_both_edges_exact():
     assert window.bounds(DAY_US + 1) == (DAY_US - HOUR_US - 6, DAY_US - 6)
 
 
+@pytest.mark.parametrize(
+    ("zone", "at", "current", "farthest_us"),
+    [
+        ("Europe/Berlin", "2024-10-27T23:00Z", True, 25 * HOUR_US - 1),
+        ("Europe/Berlin", "2024-10-27T23:00Z", False, 49 * HOUR_US - 1),
+        ("UTC", "2024-10-27T00:00Z", True, DAY_US - 1),
+        ("UTC", "2024-10-27T00:00Z", False, 2 * DAY_US - 1),
+    ],
+)
+def test_reach_of_a_calendar_is_what_its_longest_periods_need(zone, at, current, farthest_us):
+    window = Calendar(periods("day", zone), current)
+    last_us = us(at) - 1
+    if not current:
+        last_us += 24 * HOUR_US
+    assert last_us - window.bounds(last_us)[0] == farthest_us == window.reach_us
+
+
 def test_windows_a_length_apart_meet_without_gap_or_overlap():
     newest, *older = (Sliding(HOUR_US, MINUTE_US, n * HOUR_US).bounds(DAY_US + 7) for n in range(4))
     starts = [newest[0], *(start for start, _ in older)]
@@ -207,5 +320,9 @@ def test_grain_is_the_coarsest_rung_that_the_edges_leave_whole():
     assert Hopping(DAY_US, 25 * MINUTE_US).grain == FIVE_MINUTES
     assert Hopping(DAY_US + 1, HOUR_US).grain == INSTANT
     assert Hopping(61 * MINUTE_US, HOUR_US).grain == MINUTE
+    assert Calendar(BERLIN).grain == HOUR
+    assert Calendar(periods("day", "UTC")).grain == DAY
+    assert Calendar(periods("day", "Asia/Kathmandu")).grain == FIVE_MINUTES
+    assert Calendar(periods("month", "Africa/Monrovia")).grain == SECOND
     assert Lifetime().grain == DAY
     assert IncludingInstant(Hopping(DAY_US, HOUR_US)).grain == HOUR
