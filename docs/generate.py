@@ -21,13 +21,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final
 
+import tegula
 from tegula import agg, errors
 from tegula.cli import exits
 from tegula.docs.markdown import DOCS, WORDS, code, page, paragraphs, table
 from tegula.docs.surfaces import commands, http, python
 from tegula.engine.settings import ENVIRONMENT_PREFIX, Settings
 from tegula.schemas import outcomes
-from tegula.schemas import windows as window_specs
 from tegula.schemas.time import HOUR_US, MINUTE_US, format_duration, parse_duration
 from tegula.schemas.types import TYPES
 from tegula.serving.app import create_app
@@ -283,9 +283,8 @@ def _state(name: str, kind: str) -> str:
 def windows() -> str:
     """Every window: its geometry and, for sliding ones, the resolutions that `auto` picks."""
     parts = [WORDS["windows"]["intro"]]
-    by_time = ("sliding", "tumbling", "hopping", "calendar", "lifetime")
-    for name in (*by_time, "last", "since", "session"):
-        function = getattr(window_specs, name)
+    for name in ("sliding", "tumbling", "hopping", "calendar", "lifetime", "last", "since", "session"):
+        function = getattr(tegula, name)
         parts += [f"## {name}", f"```text\n{name}{_signature(function)}\n```"]
         parts.append(paragraphs(function.__doc__))
         if name == "sliding":
