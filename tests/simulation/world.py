@@ -20,7 +20,7 @@ from tegula.engine.runtime.clock import ScriptedClock
 from tegula.engine.runtime.engine import Engine
 from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
-from tegula.engine.steps import lanes
+from tegula.engine.steps import commit, lanes
 from tegula.schemas.codec import collect
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
@@ -64,6 +64,7 @@ class World:
         patch.setattr(running, "open_log", lambda stream, settings: self.logs[stream.name])
         patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
         patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))
+        patch.setattr(commit, "FOLD_EVERY", self.chance.choice((4, 32)))
         self.applied: dict[str, ViewFacts] = {}
         self.define()
         self._open()
