@@ -283,7 +283,8 @@ def _state(name: str, kind: str) -> str:
 def windows() -> str:
     """Every window: its geometry and, for sliding ones, the resolutions that `auto` picks."""
     parts = [WORDS["windows"]["intro"]]
-    for name in ("sliding", "tumbling", "hopping", "calendar", "lifetime", "last", "since", "session"):
+    by_time = ("sliding", "tumbling", "hopping", "calendar", "lifetime")
+    for name in (*by_time, "last", "since", "session"):
         function = getattr(tegula, name)
         parts += [f"## {name}", f"```text\n{name}{_signature(function)}\n```"]
         parts.append(paragraphs(function.__doc__))
