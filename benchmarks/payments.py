@@ -7,10 +7,11 @@ over at most 100 000, or uniform over as many. Everything is made from a seed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,7 +32,22 @@ CHUNK_ROWS = 2_000
 """Events appended at once, as a busy server's group commit would."""
 
 
-def definitions(topic: str | None = None) -> list[object]:
+Features = Mapping[str, Any]
+
+
+def every_window() -> Features:
+    """Four aggregates over an hour, a day, and thirty days."""
+    features = {}
+    for length in ("1h", "24h", "30d"):
+        window = sliding(length)
+        features[f"count_{length}"] = agg.count().over(window)
+        features[f"sum_{length}"] = agg.sum("amount").over(window)
+        features[f"mean_{length}"] = agg.mean("amount").over(window)
+        features[f"max_{length}"] = agg.max("amount").over(window)
+    return features
+
+
+def definitions(topic: str | None = None, features: Features | None = None) -> list[object]:
     """The stream (embedded, or a Kafka topic), its view, and a service of all features."""
     card = tg.Entity("card", keys={"card_id": tg.String})
     payments = tg.Stream(
@@ -46,21 +62,17 @@ def definitions(topic: str | None = None) -> list[object]:
         disorder="5s",
         source=None if topic is None else tg.Kafka(topic=topic),
     )
-    features = {}
-    for length in ("1h", "24h", "30d"):
-        window = sliding(length)
-        features[f"count_{length}"] = agg.count().over(window)
-        features[f"sum_{length}"] = agg.sum("amount").over(window)
-        features[f"mean_{length}"] = agg.mean("amount").over(window)
-        features[f"max_{length}"] = agg.max("amount").over(window)
+    features = every_window() if features is None else features
     view = tg.FeatureView("spend", entity=card, stream=payments, features=features)
     return [card, payments, view, tg.FeatureService("fraud", version=1, features=[view])]
 
 
-def make_home(folder: Path, *, topic: str | None = None, **flags: object) -> Settings:
+def make_home(
+    folder: Path, *, topic: str | None = None, features: Features | None = None, **flags: object
+) -> Settings:
     """A project in `folder` with the definitions applied; `flags` are further settings."""
     settings = Settings(project=folder, in_file={}, **flags)  # type: ignore[call-arg, arg-type]
-    found = collect(definitions(topic))
+    found = collect(definitions(topic, features))
     apply_definitions(settings, found, author="benchmark", message="", now_us=now_us())
     return settings
 

@@ -121,7 +121,7 @@ def fill(settings: Settings, build: Build, key_count: int) -> None:
             spans_us, len(keys) * EVENTS_A_KEY
         )
         owner = np.repeat(np.arange(len(keys)), EVENTS_A_KEY)
-        tiles = _tiles(build, owner, at_us - 1 - age_us.astype(np.int64), rng)
+        tiles = tiles_of_events(build, owner, at_us - 1 - age_us.astype(np.int64), rng)
         writer = LmdbWriter(settings.online_path, shard, 1)
         mark = Mark(1, 1, (build.id,))
         writer.write([_rows(build, keys, *tiles, horizon_us)], mark)
@@ -129,7 +129,7 @@ def fill(settings: Settings, build: Build, key_count: int) -> None:
         writer.close()
 
 
-def _tiles(
+def tiles_of_events(
     build: Build, owner: np.ndarray, event_us: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, Tiles, np.ndarray]:
     """Owner of each tile, one tile an event, and the newest event time of each owner."""
