@@ -2,7 +2,8 @@
 
 `Faults` puts itself before the functions that make something durable. While it is armed, each call
 may die before it is made, die after it was made, or (where a store may refuse) raise the error that
-a refusing store raises. What was drawn is counted, so that a run can show that it met everything.
+a refusing store raises: without having made it, or having made it and not knowing so. What was
+drawn is counted, so that a run can show that it met everything.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Faults:
             result = made(*args, **kwargs)
             if fate == "after":
                 raise Died(f"after {write}")
+            if fate == "unsure" and write.refusal is not None:
+                raise write.refusal()
             return result
 
         return call
@@ -97,8 +100,8 @@ class Faults:
     def _draw(self, write: Write) -> str:
         if not self.armed or self._chance.random() >= self.likelihood:
             return ""
-        fate = self._chance.choice(("before", "after", "refused"))
-        if fate == "refused" and write.refusal is None:
-            fate = "before"
+        fate = self._chance.choice(("before", "after", "refused", "unsure"))
+        if write.refusal is None:
+            fate = {"refused": "before", "unsure": "after"}.get(fate, fate)
         self.met[f"{fate} {write}"] += 1
         return fate
