@@ -24,7 +24,6 @@ DIRECT = {
     "max": "max",
     "first": "first",
     "last": "last",
-    "median": "median",
 }
 SPREAD = {
     "stddev_pop": ("stddev", 0),
