@@ -22,7 +22,7 @@ from .schemas.errors import DefinitionErrors, TegulaError
 from .schemas.ordered_windows import last, session, since
 from .schemas.outcomes import Outcome, Status
 from .schemas.types import Bool, Float64, Int64, String, Timestamp
-from .schemas.windows import calendar, hopping, lifetime, sliding, tumbling
+from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbling
 
 if TYPE_CHECKING:
     from .serving.client import Client
@@ -52,6 +52,7 @@ __all__ = [
     "hopping",
     "last",
     "lifetime",
+    "series",
     "session",
     "since",
     "sliding",

@@ -283,7 +283,7 @@ def _state(name: str, kind: str) -> str:
 def windows() -> str:
     """Every window: its geometry and, for sliding ones, the resolutions that `auto` picks."""
     parts = [WORDS["windows"]["intro"]]
-    by_time = ("sliding", "tumbling", "hopping", "calendar", "lifetime")
+    by_time = ("sliding", "tumbling", "hopping", "series", "calendar", "lifetime")
     for name in (*by_time, "last", "since", "session"):
         function = getattr(tegula, name)
         parts += [f"## {name}", f"```text\n{name}{_signature(function)}\n```"]

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from ..schemas.nodes import text
 from ..schemas.time import SECOND_US, format_duration
-from ..windows.geometry import Calendar, Hopping, IncludingInstant, Sliding, Tumbling, Window
+from ..windows.geometry import (
+    Calendar,
+    Hopping,
+    IncludingInstant,
+    Series,
+    Sliding,
+    Tumbling,
+    Window,
+)
 from ..windows.ladder import RUNG_US
 from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
@@ -104,7 +112,8 @@ def _feature(feature: WindowedFeature) -> tuple[str, ...]:
     states = ", ".join(map(str, feature.slots))
     default = "" if feature.default is None else f"default {feature.default!r}"
     computed = f"{feature.aggregate.name} of states {states}{params}"
-    return (feature.name, str(feature.output), computed, _over(feature), default)
+    output = f"list of {feature.output}" if isinstance(feature.window, Series) else feature.output
+    return (feature.name, str(output), computed, _over(feature), default)
 
 
 def _over(feature: WindowedFeature) -> str:
@@ -139,6 +148,14 @@ def window_text(window: Window) -> str:
         return f"hopping {format_duration(window.size_us)} by {hop}, {_which(window.current)}"
     if isinstance(window, Tumbling):
         return f"tumbling {format_duration(window.size_us)}, {_which(window.current)}"
+    if isinstance(window, Series):
+        newest, count = window_text(window.windows[0]), len(window.windows)
+        if count == 1:
+            return f"series of {newest}"
+        second = window.windows[1]
+        plain = second.window if isinstance(second, IncludingInstant) else second
+        assert isinstance(plain, Sliding), "a series is of sliding windows"
+        return f"series of {count}, {format_duration(plain.offset_us)} apart, of {newest}"
     if isinstance(window, Calendar):
         table = window.periods
         return f"calendar {table.unit} in {table.zone}, {_which(window.current)}"

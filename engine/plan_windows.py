@@ -5,12 +5,13 @@ from __future__ import annotations
 from ..schemas.definitions import Feature, FeatureView
 from ..schemas.inputs import aggregate_name, input_node
 from ..schemas.ordered_windows import LastSpec, SessionSpec, SinceSpec
-from ..schemas.time import parse_duration
+from ..schemas.time import format_duration, parse_duration
 from ..schemas.windows import (
     AUTO,
     EXACT,
     CalendarSpec,
     HoppingSpec,
+    SeriesSpec,
     SlidingSpec,
     TumblingSpec,
     WindowSpec,
@@ -23,6 +24,7 @@ from ..windows.geometry import (
     Hopping,
     IncludingInstant,
     Lifetime,
+    Series,
     Sliding,
     Tumbling,
     Window,
@@ -33,8 +35,20 @@ from ..windows.over import OverRows, OverSession
 
 def window_of(spec: WindowSpec) -> Window:
     """The geometry of a validated window; one that is cut by order reads everything before t."""
+    if isinstance(spec, SeriesSpec):
+        return Series(tuple(window_of(one) for one in _elements(spec)))
     window = _window(spec)
     return IncludingInstant(window) if spec.include_instant else window
+
+
+def _elements(spec: SeriesSpec) -> list[SlidingSpec]:
+    """The windows of a series as one would write them alone, newest first."""
+    step_us = parse_duration(spec.step)
+    offsets = [format_duration(number * step_us) for number in range(spec.count)]
+    return [
+        SlidingSpec(spec.length, spec.resolution, offset, spec.include_instant)
+        for offset in offsets
+    ]
 
 
 def _window(spec: WindowSpec) -> Window:

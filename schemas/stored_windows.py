@@ -21,6 +21,7 @@ from .windows import (
     CalendarSpec,
     HoppingSpec,
     LifetimeSpec,
+    SeriesSpec,
     SlidingSpec,
     TumblingSpec,
     WindowSpec,
@@ -52,6 +53,9 @@ def load_window(stored: Mapping[str, Any]) -> WindowSpec:
         return SinceSpec(to_polars(from_json(stored["predicate"])), stored["cap"], including)
     if kind == "session":
         return SessionSpec(stored["gap"], stored["lateness"], including)
+    if kind == "series":
+        spans = stored["length"], stored["step"], stored["count"], stored["resolution"]
+        return SeriesSpec(*spans, including)
     if kind == "calendar":
         return CalendarSpec(stored["unit"], stored["tz"], stored["current"], including)
     if kind == "lifetime":
@@ -82,6 +86,10 @@ def _dump(window: WindowSpec) -> dict[str, Any]:
         return {"kind": "since", "predicate": to_json(lower(window.predicate)), "cap": window.cap}
     if isinstance(window, SessionSpec):
         return {"kind": "session", "gap": _span(window.gap), "lateness": _span(window.lateness)}
+    if isinstance(window, SeriesSpec):
+        spans = {"length": _span(window.length), "step": _span(window.step)}
+        resolution = _resolution(window.resolution)
+        return {"kind": "series", **spans, "count": window.count, "resolution": resolution}
     if isinstance(window, CalendarSpec):
         named = {"unit": window.unit, "tz": window.tz}
         return {"kind": "calendar", **named, "current": window.current}

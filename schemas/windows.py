@@ -18,6 +18,8 @@ from .time import Duration
 AUTO = "auto"
 EXACT = "exact"
 NO_OFFSET = "0s"
+SERIES_MAX = 1_000
+"""The most windows that a series may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,17 @@ class HoppingSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesSpec:
+    """Several sliding windows, one step apart; see `series`."""
+
+    length: Duration
+    step: Duration
+    count: int
+    resolution: Duration = AUTO
+    include_instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CalendarSpec:
     """A day, week, month or year by the clocks of a time zone; see `calendar`."""
 
@@ -70,7 +83,13 @@ OrderedSpec: TypeAlias = LastSpec | SinceSpec | SessionSpec
 """Windows that are cut by the order of events."""
 
 WindowSpec: TypeAlias = (
-    SlidingSpec | TumblingSpec | HoppingSpec | CalendarSpec | LifetimeSpec | OrderedSpec
+    SlidingSpec
+    | TumblingSpec
+    | HoppingSpec
+    | SeriesSpec
+    | CalendarSpec
+    | LifetimeSpec
+    | OrderedSpec
 )
 
 
@@ -135,6 +154,30 @@ def hopping(
     '5m'
     """
     return HoppingSpec(size, hop, current, include_instant)
+
+
+def series(
+    length: Duration,
+    step: Duration,
+    count: int,
+    *,
+    resolution: Duration = AUTO,
+    include_instant: bool = False,
+) -> SeriesSpec:
+    """A list of `count` values (1 to 1 000), newest first: one for each of as many windows, each a
+    `step` older than the one before.
+
+    Value i is that of `sliding(length, resolution=…, offset=i * step)`. So the first one runs up to
+    the instant, and the edges of the others lie on the grid; with a step as long as the windows
+    they meet without gap or overlap. A step may be shorter (windows overlap) or longer.
+
+    A feature's `default` stands for each value that is null. The status is that of the whole list:
+    `PRESENT` if one of its windows holds something.
+
+    >>> series("1d", "1d", 7).count
+    7
+    """
+    return SeriesSpec(length, step, count, resolution, include_instant)
 
 
 def calendar(

@@ -27,9 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def encode_reply(reply: Reply, plan: FeaturePlan, include: frozenset[str], trace_id: str) -> bytes:
     """The body of an answer with what `include` asks for."""
     for name in plan.instants:
-        reply.values[name] = [
-            None if at_us is None else format_instant(at_us) for at_us in reply.values[name]
-        ]
+        reply.values[name] = list(map(_instants, reply.values[name]))
     answer: dict[str, Any] = {"values": reply.values}
     if reply.statuses:
         every = "status" in include
@@ -55,6 +53,13 @@ def encode_reply(reply: Reply, plan: FeaturePlan, include: frozenset[str], trace
         }
     answer["trace_id"] = trace_id
     return orjson.dumps(answer)
+
+
+def _instants(value: Any) -> Any:
+    """An instant as text; of a list, each of its instants."""
+    if isinstance(value, list):
+        return list(map(_instants, value))
+    return None if value is None else format_instant(value)
 
 
 def encode_error(error: TegulaError, trace_id: str) -> bytes:

@@ -24,8 +24,8 @@ from ..state.registry import BuildRow
 from ..windows.shape import Shape, WindowedFeature
 from .keys import KeyColumns
 from .protocol import FeatureRequest
-from .single import single_key
-from .single_code import AnswerOne, quick
+from .single_code import AnswerOne
+from .single_series import answer_one
 
 _LISTS_MAX: Final = 1_024
 """Compiled lists of features that are remembered."""
@@ -184,7 +184,7 @@ def compile_features(
                 entity=entities.index(view.keys),
                 names=tuple(f"{name}:{one.name}" for one in chosen),
                 features=chosen,
-                single=quick(single_key(shape, chosen)),
+                single=answer_one(shape, chosen),
             )
         )
     return FeaturePlan(

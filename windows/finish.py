@@ -23,6 +23,7 @@ from ..schemas.outcomes import Status
 from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
 from .geometry import Window
 from .ladder import EVER, EVER_START_US
+from .series import expand, status_of
 from .shape import Shape, WindowedFeature
 from .tiles import KeyedTiles, Tiles, reduce_tiles, take_column
 
@@ -31,6 +32,7 @@ from .tiles import KeyedTiles, Tiles, reduce_tiles, take_column
 class FeatureColumn:
     """One feature of k keys: values (None = null), statuses, and the bounds truly counted.
 
+    The value over a series is a list, newest window first; status and bounds are of the whole.
     `statuses` uint8 (k,) of `Status`; `start_us`, `end_us` int64 (k,).
     """
 
@@ -63,14 +65,27 @@ def finish(
     `at_us` is one instant or int64 (k,); `horizon_us` int64 (k,) the keys' horizons (`NEVER_US`
     where never folded). Tiles need not be in order of time within their key. O(tiles × windows).
     """
-    features = shape.features if features is None else features
+    flat, places = expand(shape.features if features is None else features)
     at_us = np.broadcast_to(np.asarray(at_us, dtype=np.int64), len(keyed))
     found = _found(shape, keyed, at_us)
     windows = {
         window: _collect(shape, keyed, window, at_us, horizon_us)
-        for window in dict.fromkeys(feature.window for feature in features)
+        for window in dict.fromkeys(feature.window for feature in flat)
     }
-    return [_column(feature, windows[feature.window], at_us, found) for feature in features]
+    columns = [_column(feature, windows[feature.window], at_us, found) for feature in flat]
+    return [
+        _listed(columns[place]) if isinstance(place, slice) else columns[place] for place in places
+    ]
+
+
+def _listed(columns: Sequence[FeatureColumn]) -> FeatureColumn:
+    """The columns of a series, newest window first, as one column of lists."""
+    return FeatureColumn(
+        [list(values) for values in zip(*(one.values for one in columns), strict=True)],
+        status_of(np.stack([one.statuses for one in columns])),
+        np.min([one.start_us for one in columns], axis=0),
+        np.max([one.end_us for one in columns], axis=0),
+    )
 
 
 def _found(shape: Shape, keyed: KeyedTiles, at_us: np.ndarray) -> np.ndarray:

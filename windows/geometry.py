@@ -178,6 +178,29 @@ class Lifetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """Several windows of which each gives a value of its own, newest first; `bounds` holds all.
+
+    >>> Series((Sliding(100, 1), Sliding(100, 1, 100))).bounds(250)
+    (50, 250)
+    """
+
+    windows: tuple[Window, ...]
+
+    @property
+    def grain(self) -> int:
+        return min(window.grain for window in self.windows)
+
+    @property
+    def reach_us(self) -> int | None:
+        reaches = [window.reach_us for window in self.windows]
+        return None if None in reaches else max(one for one in reaches if one is not None)
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        return self.windows[-1].bounds(at_us)[0], self.windows[0].bounds(at_us)[1]
+
+
+@dataclass(frozen=True, slots=True)
 class IncludingInstant:
     """A window that counts events exactly at the instant too: what `window` is one µs later.
 

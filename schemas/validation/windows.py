@@ -15,10 +15,12 @@ from ..time import CENTURY_US, format_duration, parse_duration
 from ..windows import (
     AUTO,
     EXACT,
+    SERIES_MAX,
     CalendarSpec,
     HoppingSpec,
     LifetimeSpec,
     OrderedSpec,
+    SeriesSpec,
     SlidingSpec,
     TumblingSpec,
 )
@@ -38,6 +40,8 @@ def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
         yield from _hopping_faults(window, place)
     elif isinstance(window, OrderedSpec):
         yield from ordered_faults(window, place)
+    elif isinstance(window, SeriesSpec):
+        yield from _series_faults(window, place)
     elif isinstance(window, CalendarSpec):
         yield from _calendar_faults(window, place)
     elif not isinstance(window, LifetimeSpec):
@@ -53,7 +57,7 @@ def _not_a_window(given: Any, place: str) -> BadWindow:
         "this is not a window",
         where=place,
         got=shown(given),
-        expected="sliding(…), tumbling(…), hopping(…), calendar(…) or lifetime()",
+        expected="sliding(…), tumbling(…), hopping(…), series(…), calendar(…) or lifetime()",
         hint=called or (f"write {text}" if text else ""),
     )
 
@@ -92,6 +96,24 @@ def _hopping_faults(window: HoppingSpec, place: str) -> Iterator[DefinitionFault
             hint="the size comes first: "
             f"did you mean hopping({shown(window.hop)}, {shown(window.size)})?",
         )
+
+
+def _series_faults(window: SeriesSpec, place: str) -> Iterator[DefinitionFault]:
+    yield from span_faults(window.length, f"{place}, length", least_us=1)
+    yield from span_faults(window.step, f"{place}, step", least_us=1)
+    yield from _grid_faults(window, f"{place}, resolution")
+    count: Any = window.count
+    if type(count) is not int or not 1 <= count <= SERIES_MAX:
+        yield BadWindow(
+            "a series cannot have so many windows",
+            where=f"{place}, count",
+            got=shown(count),
+            expected=f"a whole number from 1 to {SERIES_MAX}",
+        )
+        return
+    length_us, step_us = _span_us(window.length), _span_us(window.step)
+    if length_us and step_us and length_us <= CENTURY_US < length_us + (count - 1) * step_us:
+        yield _too_far(length_us + (count - 1) * step_us, place, "a smaller step or count")
 
 
 def _calendar_faults(window: CalendarSpec, place: str) -> Iterator[DefinitionFault]:

@@ -10,7 +10,19 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, calendar, errors, hopping, last, lifetime, session, since, sliding, tumbling
+from tegula import (
+    agg,
+    calendar,
+    errors,
+    hopping,
+    last,
+    lifetime,
+    series,
+    session,
+    since,
+    sliding,
+    tumbling,
+)
 from tegula.schemas.codec import collect
 from tegula.schemas.types import DataType
 from tegula.schemas.validation import faults
@@ -167,6 +179,12 @@ WINDOWS = {
     "a hop past the size": hopping("5m", "1h"),
     "hops without unit": hopping("1h", 300),  # type: ignore[arg-type]
     "a running hop by number": hopping("1h", "5m", current=1),  # type: ignore[arg-type]
+    "a series of none": series("1d", "1d", 0),
+    "a series of a thousand and one": series("1h", "1h", 1001),
+    "a series of words": series("one", "1h", "two"),  # type: ignore[arg-type]
+    "a series that stands still": series("1d", "0s", 7),
+    "a series of two centuries": series("1d", "73d", 1000),
+    "a series on a grid past its length": series("1h", "1d", 7, resolution="1d"),
     "a quarter": calendar("quarter", tz="UTC"),
     "weeks": calendar("weeks", tz="UTC"),
     "a misspelled zone": calendar("day", tz="Europe/Brelin"),

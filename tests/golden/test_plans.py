@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, calendar, hopping, last, lifetime, session, since, sliding, tumbling
+from tegula import agg, calendar, hopping, last, lifetime, series, session, since, sliding, tumbling
 from tegula.engine.plan import compile as compile_plan
 from tegula.schemas.codec import collect
 from tegula.schemas.validation import validate
@@ -98,6 +98,7 @@ EVERY_WINDOW = tg.FeatureView(
         "yesterday": agg.count().over(tumbling("1d")),
         "this_hour": agg.count().over(tumbling("1h", current=True)),
         "ever": agg.count().over(lifetime()),
+        "by_day": agg.count().over(series("1d", "1d", 7)),
         "today": agg.count().over(calendar("day", tz="Asia/Kathmandu")),
         "last_month": agg.count().over(calendar("month", tz="Europe/Berlin", current=False)),
         "week_before": agg.count().over(sliding("1d", offset="7d")),

@@ -22,6 +22,7 @@ from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.ladder import automatic_resolution_us
 from tests.oracle import naive
+from tests.oracle.places import PLACES, Place
 
 KEYS = ("a", "b", "c")
 SHARDS = 2
@@ -121,25 +122,21 @@ def hopping(size_us: int, hop_us: int, current: bool, include: bool) -> tuple[An
     return spec, {"kind": "hopping", **facts}
 
 
-@dataclass(frozen=True)
-class Place:
-    """A zone, and an instant some hours before its clocks do something odd."""
-
-    zone: str
-    start: str
-
-
-PLACES = (
-    Place("UTC", "2024-01-01T00:00"),
-    Place("Europe/Berlin", "2023-12-31T20:00"),  # a year begins, also by its clocks
-    Place("Europe/Berlin", "2024-03-30T21:00"),  # a day of 23 hours
-    Place("America/New_York", "2024-11-02T22:00"),  # a day of 25 hours
-    Place("Asia/Kathmandu", "2024-02-29T12:00"),  # 5 h 45 m ahead
-    Place("Australia/Lord_Howe", "2024-04-06T10:00"),  # half an hour back
-    Place("America/Sao_Paulo", "2018-11-03T22:00"),  # no midnight
-    Place("America/St_Johns", "2010-11-06T22:00"),  # back over midnight, at 00:01
-    Place("Pacific/Apia", "2011-12-30T04:00"),  # no 30 December
-)
+def series(
+    length_us: int, resolution: str | int, step_us: int, count: int, include: bool
+) -> tuple[Any, naive.Window]:
+    """A series of sliding windows, and the same as plain facts."""
+    grid_us = {"auto": automatic_resolution_us(length_us), "exact": 1}.get(str(resolution))
+    spec = tg.series(
+        f"{length_us}us",
+        f"{step_us}us",
+        count,
+        resolution=resolution if grid_us else f"{resolution}us",
+        include_instant=include,
+    )
+    facts = {"kind": "sliding", "length": length_us, "resolution": grid_us or resolution}
+    steps = [{**facts, "offset": n * step_us, "include": include} for n in range(count)]
+    return spec, {"kind": "series", "windows": steps}
 
 
 def calendar(place: Place, unit: str, current: bool, include: bool) -> tuple[Any, naive.Window]:
@@ -179,6 +176,14 @@ sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
 hops_us = st.sampled_from([7 * SECOND_US, MINUTE_US, 25 * MINUTE_US, HOUR_US])
 includes = st.sampled_from([False, False, True])
 others = st.one_of(
+    st.builds(
+        series,
+        lengths_us,
+        st.sampled_from(["auto", "exact", 7 * SECOND_US]),
+        st.sampled_from([1, 10 * SECOND_US, HOUR_US, DAY_US]),
+        st.integers(1, 4),
+        includes,
+    ),
     st.builds(sliding, lengths_us, st.just("exact"), offsets_us, includes),
     st.builds(
         sliding,

@@ -138,8 +138,14 @@ def passes(window: Window) -> list[int]:
     return [window[name] for name in ("size", "hop", "gap") if name in window]
 
 
+def elements(window: Window) -> list[Window]:
+    """The windows that a series is of; any other window alone."""
+    return list(window["windows"]) if window["kind"] == "series" else [window]
+
+
 def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> float:
     """The greatest distance back that any window may read, and what is kept beyond it."""
+    plain = [one for window in windows for one in elements(window)]
     reaches = {
         **{kind: lambda w: math.inf for kind in ("lifetime", *BY_ORDER)},
         "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
@@ -147,7 +153,7 @@ def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> 
         "hopping": lambda w: w["size"] + (0 if w["current"] else w["hop"]) - 1,
         "tumbling": lambda w: w["size"] * (1 if w["current"] else 2),
     }
-    reach_us: float = max(reaches[w["kind"]](w) - bool(w.get("include")) for w in windows)
+    reach_us: float = max(reaches[w["kind"]](w) - bool(w.get("include")) for w in plain)
     return reach_us + depth_us + disorder_us
 
 

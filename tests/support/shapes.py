@@ -16,6 +16,7 @@ from tegula.windows.geometry import (
     Hopping,
     IncludingInstant,
     Lifetime,
+    Series,
     Sliding,
     Tumbling,
     Window,
@@ -43,6 +44,8 @@ def facts(window: Window) -> dict[str, object]:
         return {"kind": "hopping", **spans, "current": window.current}
     if isinstance(window, Tumbling):
         return {"kind": "tumbling", "size": window.size_us, "current": window.current}
+    if isinstance(window, Series):
+        return {"kind": "series", "windows": [facts(one) for one in window.windows]}
     if isinstance(window, Calendar):
         table = window.periods
         named = {"unit": table.unit, "zone": table.zone}

@@ -33,6 +33,7 @@ NAMES = [
     "hopping",
     "last",
     "lifetime",
+    "series",
     "session",
     "since",
     "sliding",

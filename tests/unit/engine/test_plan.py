@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tegula as tg
-from tegula import agg, calendar, hopping, lifetime, sliding, tumbling
+from tegula import agg, calendar, hopping, lifetime, series, sliding, tumbling
 from tegula.engine.plan import compile as compile_plan
 from tegula.engine.plan import compile_view
 from tegula.schemas.codec import collect, dump, load
@@ -18,7 +18,15 @@ from tegula.schemas.fingerprints import structural
 from tegula.schemas.nodes import Column
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.schemas.zones import periods
-from tegula.windows.geometry import Calendar, Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import (
+    Calendar,
+    Hopping,
+    IncludingInstant,
+    Lifetime,
+    Series,
+    Sliding,
+    Tumbling,
+)
 
 CARD = tg.Entity("card", keys={"card_id": tg.String, "bank": tg.Int64})
 PAYMENTS = tg.Stream(
@@ -141,6 +149,14 @@ def test_law_stored_definitions_compile_to_the_same_plan(drawn):
         (sliding("1h", resolution="exact", offset="1s"), Sliding(HOUR_US, 1, SECOND_US)),
         (hopping("1h", "5m"), Hopping(HOUR_US, 5 * MINUTE_US)),
         (hopping("1h", "5m", current=True), Hopping(HOUR_US, 5 * MINUTE_US, current=True)),
+        (
+            series("1d", "12h", 3),
+            Series(tuple(Sliding(DAY_US, HOUR_US, n * 12 * HOUR_US) for n in range(3))),
+        ),
+        (
+            series("1h", "1d", 2, resolution="exact", include_instant=True),
+            Series(tuple(IncludingInstant(Sliding(HOUR_US, 1, n * DAY_US)) for n in range(2))),
+        ),
         (
             calendar("month", tz="Europe/Berlin"),
             Calendar(periods("month", "Europe/Berlin"), current=True),

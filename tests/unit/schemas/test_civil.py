@@ -13,7 +13,7 @@ from tegula.schemas.civil import UNITS, Clock, civil_periods
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.schemas.zones import periods
 from tests.oracle import naive_calendar as naive
-from tests.oracle.cases import PLACES
+from tests.oracle.places import PLACES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEGINNING_US = -80 * 366 * DAY_US

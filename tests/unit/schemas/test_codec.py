@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, calendar, hopping, last, lifetime, session, since, sliding, tumbling
+from tegula import agg, calendar, hopping, last, lifetime, series, session, since, sliding, tumbling
 from tegula.schemas.codec import FORMAT, collect, dump, load
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import FormatUnknown
@@ -47,6 +47,7 @@ SPEND = tg.FeatureView(
         "week_before": agg.count().over(sliding("7d", offset="168h")),
         "by_hour": agg.count().over(hopping("1d", "60m")),
         "this_hour": agg.count().over(hopping("1d", "1h", current=True, include_instant=True)),
+        "by_day": agg.sum("amount").over(series("1d", "24h", 7, resolution="60m")),
         "by_clock": agg.count().over(calendar("week", tz="Asia/Kathmandu")),
         "last_year": agg.count().over(calendar("year", tz="UTC", current=False)),
         "seen": agg.count().over(lifetime(include_instant=True)),
@@ -108,6 +109,13 @@ def test_stored_windows_are_spelled_one_way(definitions):
     assert stored["of_5"]["window"] == {"kind": "last", "count": 5, "include_instant": True}
     assert stored["session"]["window"] == {"kind": "session", "gap": "30m", "lateness": "1d"}
     assert stored["since_big"]["window"]["kind"] == "since"
+    assert stored["by_day"]["window"] == {
+        "kind": "series",
+        "length": "1d",
+        "step": "1d",
+        "count": 7,
+        "resolution": "1h",
+    }
     assert stored["by_clock"]["window"] == {
         "kind": "calendar",
         "unit": "week",

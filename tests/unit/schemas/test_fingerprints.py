@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, calendar, hopping, last, session, since, sliding, tumbling
+from tegula import agg, calendar, hopping, last, series, session, since, sliding, tumbling
 from tegula.schemas import fingerprints
 from tegula.schemas.civil import Clock, civil_periods
 from tegula.schemas.fingerprints import operational, structural, structure
@@ -88,6 +88,8 @@ STRUCTURAL = {
     "another match": features(n=agg.count().over(since(pl.col("amount") > 2))),
     "a session": features(n=agg.count().over(session("30m"))),
     "a longer gap": features(n=agg.count().over(session("31m"))),
+    "a series": features(n=agg.count().over(series("1h", "1h", 3))),
+    "a longer series": features(n=agg.count().over(series("1h", "1h", 4))),
     "a window by the clock": features(n=agg.count().over(calendar("day", tz="UTC"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),

@@ -60,3 +60,9 @@ def test_error_answer_has_the_fields_of_the_error_and_the_trace_id():
 )
 def test_instant_is_written_as_rfc_3339_in_utc(at_us, text):
     assert format_instant(at_us) == text
+
+
+def test_null_in_a_list_of_instants_stays_null():
+    reply = Reply({"v:n": [[1, 2]], "v:at": [[0, None]]}, {})
+    values = encoded(reply)["values"]
+    assert values == {"v:n": [[1, 2]], "v:at": [["1970-01-01T00:00:00Z", None]]}

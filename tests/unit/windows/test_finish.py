@@ -10,7 +10,7 @@ import pytest
 
 from tegula.schemas.outcomes import Status
 from tegula.windows.finish import FeatureColumn, finish, to_python
-from tegula.windows.geometry import IncludingInstant, Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import IncludingInstant, Lifetime, Series, Sliding, Tumbling
 from tegula.windows.ladder import EVER_START_US
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles
@@ -146,6 +146,57 @@ def test_window_before_an_offset_ignores_what_came_since():
     assert answer(shape, NOON + MINUTE - 1, *times_us) == [(2, Status.PRESENT)]
     (column,) = finish(shape, keyed(shape, *times_us), NOON + 7, np.array([NEVER_US]))
     assert bounds(column) == (NOON - 2 * HOUR, NOON - HOUR)
+
+
+HOURS = Series(tuple(Sliding(HOUR, MINUTE, n * HOUR) for n in range(3)))
+
+
+def test_series_is_a_list_of_what_its_windows_come_to_newest_first():
+    shape = shape_of(["count", "max"], [HOURS, HOURLY])
+    times_us = NOON - 3 * HOUR - 1, NOON - 3 * HOUR, NOON - 2 * HOUR - 1, NOON - 1
+    assert answer(shape, NOON, *times_us) == [
+        ([1, 0, 2], Status.PRESENT),
+        (1, Status.PRESENT),
+        ([2.0, None, 2.0], Status.PRESENT),
+        (2.0, Status.PRESENT),
+    ]
+    columns = finish(shape, keyed(shape, *times_us), NOON + 7, np.array([NEVER_US]))
+    assert bounds(columns[0]) == (NOON - 3 * HOUR, NOON + 7)
+    assert bounds(columns[1]) == (NOON - HOUR, NOON + 7)
+
+
+def test_default_stands_for_each_null_of_a_series():
+    shape = shape_of(["max"], [HOURS])
+    features = tuple(replace(feature, default=-1.0) for feature in shape.features)
+    (column,) = finish(shape, keyed(shape, NOON - 1), NOON, np.array([NEVER_US]), features)
+    assert column.values == [[2.0, -1.0, -1.0]]
+
+
+def test_status_of_a_series_is_that_of_the_whole_list():
+    shape = shape_of(["count"], [HOURS])
+    assert answer(shape, NOON) == [([0, 0, 0], Status.NOT_FOUND)]
+    assert answer(shape, NOON, NOON - 3 * HOUR - 1) == [([0, 0, 0], Status.EMPTY)]
+    assert answer(shape, NOON, NOON - 3 * HOUR) == [([0, 0, 1], Status.PRESENT)]
+    at_us = NOON + 500_000
+    assert answer(shape, at_us, at_us + 1) == [([1, 0, 0], Status.COARSE)]
+    columns = finish(shape, keyed(shape, at_us + 1), at_us, np.array([NEVER_US]))
+    assert bounds(columns[0]) == (NOON - 3 * HOUR, NOON + SECOND)
+
+
+def test_series_overflows_where_one_of_its_windows_does():
+    shape = shape_of(["sum"], [HOURS], "int")
+    events = [(0, NOON - HOUR - 5, 2**62), (0, NOON - HOUR - 4, 2**62), (0, NOON - 1, 1)]
+    (column,) = finish(shape, lift_events(shape, [b"k"], events), NOON, np.array([NEVER_US]))
+    assert (column.values, column.statuses.tolist()) == ([[1, None, 0]], [Status.OVERFLOW])
+
+
+def test_series_of_no_key_and_of_several():
+    shape = shape_of(["count"], [HOURS])
+    (none,) = finish(shape, lift_events(shape, [], []), NOON, np.empty(0, np.int64))
+    assert (none.values, none.statuses.tolist()) == ([], [])
+    state = lift_events(shape, [b"a", b"b"], [(0, NOON - 1, 1.0), (1, NOON - HOUR - 1, 1.0)])
+    (two,) = finish(shape, state, NOON, np.full(2, NEVER_US))
+    assert two.values == [[1, 0, 0], [0, 1, 0]]
 
 
 def bounds(column: FeatureColumn) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from tegula.windows.geometry import (
     Hopping,
     IncludingInstant,
     Lifetime,
+    Series,
     Sliding,
     Tumbling,
     Window,
@@ -31,7 +32,7 @@ from tegula.windows.ladder import (
     SECOND,
 )
 from tests.oracle import naive
-from tests.oracle.cases import PLACES
+from tests.oracle.places import PLACES
 from tests.support.shapes import DAY as DAY_US
 from tests.support.shapes import HOUR as HOUR_US
 from tests.support.shapes import MINUTE as MINUTE_US
@@ -258,6 +259,19 @@ def test_reach_of_a_calendar_is_what_its_longest_periods_need(zone, at, current,
     if not current:
         last_us += 24 * HOUR_US
     assert last_us - window.bounds(last_us)[0] == farthest_us == window.reach_us
+
+
+def test_series_reaches_as_far_as_its_oldest_window_and_is_as_fine_as_its_finest():
+    windows = tuple(Sliding(HOUR_US, MINUTE_US, n * DAY_US) for n in range(3))
+    whole = Series(windows)
+    assert whole.bounds(DAY_US) == (windows[2].bounds(DAY_US)[0], DAY_US)
+    assert whole.reach_us == windows[2].reach_us == 2 * DAY_US + HOUR_US + MINUTE_US - 1
+    assert whole.grain == MINUTE
+    assert Series((Lifetime(),)).reach_us is None
+    many = np.array([DAY_US, 7])
+    assert [one.tolist() for one in whole.bounds(many)] == [
+        list(pair) for pair in zip(*(whole.bounds(at_us) for at_us in (DAY_US, 7)), strict=True)
+    ]
 
 
 def test_windows_a_length_apart_meet_without_gap_or_overlap():
