@@ -13,6 +13,7 @@ decides too which events belong to the view at all.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import polars as pl
@@ -34,14 +35,23 @@ __all__ = [
     "covariance",
     "decayed_count",
     "decayed_sum",
+    "distinct",
+    "entropy",
     "first",
+    "first_n",
+    "histogram",
     "kurtosis",
+    "lag",
     "last",
+    "last_n",
     "max",
+    "max_by",
     "mean",
     "mean_interval",
     "median",
     "min",
+    "min_by",
+    "mode",
     "range",
     "rate",
     "skew",
@@ -50,6 +60,7 @@ __all__ = [
     "sum",
     "time_since_first",
     "time_since_last",
+    "top_n",
     "variance",
     "weighted_mean",
 ]
@@ -231,6 +242,65 @@ def first(column: Input, *, where: Where = None) -> AggregateSpec:
 def last(column: Input, *, where: Where = None) -> AggregateSpec:
     """The value of the latest event that has one, of the input's type; order as in `first`."""
     return AggregateSpec("last", column, where=where)
+
+
+def first_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+    """The first `n` values, a list, oldest first; order as in `first`. Null over no values."""
+    return AggregateSpec("first_n", column, {"n": n}, where)
+
+
+def last_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+    """The last `n` values, a list, oldest first; order as in `first`. Null over no values."""
+    return AggregateSpec("last_n", column, {"n": n}, where)
+
+
+def lag(column: Input, n: int = 1, *, where: Where = None) -> AggregateSpec:
+    """The value that came `n` values before the last one; null where there are not so many."""
+    return AggregateSpec("lag", column, {"n": n}, where)
+
+
+def min_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
+    """The value at the event where `by` is least, of several such events at the earliest."""
+    return AggregateSpec("min_by", (column, by), where=where)
+
+
+def max_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
+    """The value at the event where `by` is greatest, of several such events at the earliest."""
+    return AggregateSpec("max_by", (column, by), where=where)
+
+
+def top_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+    """The `n` greatest values, a list, greatest first, equal ones as often as they come."""
+    return AggregateSpec("top_n", column, {"n": n}, where)
+
+
+def distinct(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+    """The different values, a list, ascending; past `cap` of them the status is OVERFLOW."""
+    return AggregateSpec("distinct", column, {"cap": cap}, where)
+
+
+def mode(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+    """The most frequent value, of equally frequent ones the least.
+
+    Past `cap` different values the status is OVERFLOW.
+    """
+    return AggregateSpec("mode", column, {"cap": cap}, where)
+
+
+def entropy(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+    """How evenly the values are spread over the different ones, in bits, a float.
+
+    Past `cap` different values the status is OVERFLOW.
+    """
+    return AggregateSpec("entropy", column, {"cap": cap}, where)
+
+
+def histogram(column: Input, edges: Sequence[float], *, where: Where = None) -> AggregateSpec:
+    """How many values lie below the first edge, from each edge to the next, and from the last on.
+
+    A list of integers, one more than there are edges.
+    """
+    return AggregateSpec("histogram", column, {"edges": edges}, where)
 
 
 def approx_distinct(column: Input, *, where: Where = None) -> AggregateSpec:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .params import Choice, Param, Share, Span
-from .types import Bool, DataType, Float64, Int64, Kind
+from .params import Choice, Edges, Param, Share, Span, Whole
+from .types import Bool, DataType, Float64, Int64, Kind, list_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ def _same(input_type: DataType | None) -> DataType:
     return DataType((input_type or Int64).name)
 
 
+def _list(input_type: DataType | None) -> DataType:
+    return list_of(_same(input_type))
+
+
 def _total(input_type: DataType | None) -> DataType:
     return Float64 if input_type == Float64 else Int64
 
@@ -49,11 +53,16 @@ _ANY: frozenset[Kind] = frozenset({"float", "int", "bool", "time", "string"})
 _NUMERIC: frozenset[Kind] = frozenset({"float", "int", "bool"})
 _NUMBER: frozenset[Kind] = frozenset({"float", "int"})
 _TEXT: frozenset[Kind] = frozenset({"string"})
+_ORDERED: frozenset[Kind] = frozenset({"float", "int", "bool", "time"})
 _BOOL: frozenset[Kind] = frozenset({"bool"})
 _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
 _PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
 _HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
 _QUANTILE: Mapping[str, Param] = MappingProxyType({"q": Share(0.5)})
+_N: Mapping[str, Param] = MappingProxyType({"n": Whole(1000, 5)})
+_LAG: Mapping[str, Param] = MappingProxyType({"n": Whole(999, 1)})
+_CAP: Mapping[str, Param] = MappingProxyType({"cap": Whole(10_000, 1000)})
+_EDGES: Mapping[str, Param] = MappingProxyType({"edges": Edges(64)})
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(
     {
@@ -82,6 +91,16 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "decayed_count": Signature(_ANY, _always(Float64), optional=True, params=_HALF_LIFE),
         "first": Signature(_ANY, _same, varying=_TEXT),
         "last": Signature(_ANY, _same, varying=_TEXT),
+        "first_n": Signature(_ANY, _list, params=_N, varying=_ANY),
+        "last_n": Signature(_ANY, _list, params=_N, varying=_ANY),
+        "lag": Signature(_ANY, _same, params=_LAG, varying=_ANY),
+        "min_by": Signature(_ANY, _same, second=_ORDERED, varying=_TEXT),
+        "max_by": Signature(_ANY, _same, second=_ORDERED, varying=_TEXT),
+        "top_n": Signature(_ANY, _list, params=_N, varying=_ANY),
+        "distinct": Signature(_ANY, _list, params=_CAP, varying=_ANY),
+        "mode": Signature(_ANY, _same, params=_CAP, varying=_ANY),
+        "entropy": Signature(_ANY, _always(Float64), params=_CAP, varying=_ANY),
+        "histogram": Signature(_NUMBER, _always(list_of(Int64)), params=_EDGES),
         "approx_distinct": Signature(_ANY, _always(Int64), varying=_ANY),
         "approx_quantile": Signature(
             _NUMERIC, _always(Float64), params=_QUANTILE, varying=_NUMERIC

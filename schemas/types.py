@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 
-Kind = Literal["float", "int", "bool", "time", "string"]
+Kind = Literal["float", "int", "bool", "time", "string", "list"]
 
 TIMESTAMP_UNITS: Mapping[str, int] = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1})
 """Units in which a log may carry instants as integers, with their length in µs."""
@@ -27,11 +27,13 @@ class DataType:
 
     `unit` is for `Timestamp` alone, and says how the *log* writes an instant: `None` means RFC 3339
     text (`"2024-05-01T12:00:00.25Z"`), `"s"`, `"ms"`, `"us"` integers since the epoch. In frames
-    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit.
+    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit. `item` is for lists, which
+    features may be and columns may not (`list_of`).
     """
 
     name: str
     unit: str | None = None
+    item: DataType | None = None
 
     def of(self, unit: str) -> DataType:
         """This type with the unit in which the log writes it: `Timestamp.of("ms")`.
@@ -44,16 +46,22 @@ class DataType:
     @property
     def kind(self) -> Kind:
         """The class of values, which is what aggregates look at."""
+        if self.item is not None:
+            return "list"
         return _FACTS[self.name].kind
 
     @property
     def polars(self) -> pl.DataType:
         """The type of such a column in a frame."""
+        if self.item is not None:
+            return pl.List(self.item.polars)
         return _FACTS[self.name].polars
 
     @property
     def arrow(self) -> pa.DataType:
         """The type of such a column in an Arrow table."""
+        if self.item is not None:
+            return pa.large_list(self.item.arrow)
         return _FACTS[self.name].arrow
 
     @property
@@ -64,6 +72,8 @@ class DataType:
         return self.unit is None or (self.name == "Timestamp" and self.unit in TIMESTAMP_UNITS)
 
     def __repr__(self) -> str:
+        if self.item is not None:
+            return f"{self.name}({self.item})"
         return self.name if self.unit is None else f"{self.name}.of({self.unit!r})"
 
     __str__ = __repr__
@@ -99,6 +109,15 @@ TYPES: Mapping[str, DataType] = MappingProxyType(
 """The types by name, without units."""
 
 
+def list_of(item: DataType) -> DataType:
+    """Lists of values of a column's type: what some aggregates give.
+
+    >>> list_of(Float64), list_of(Float64).kind, list_of(Float64).known
+    (List(Float64), 'list', False)
+    """
+    return DataType("List", item=DataType(item.name))
+
+
 def type_of_polars(dtype: pl.DataType) -> DataType | None:
     """Our type for what Polars computed, or None if it has no place here.
 
@@ -128,6 +147,9 @@ def accepts_value(dtype: DataType, value: Any) -> bool:
     >>> accepts_value(Float64, 1), accepts_value(Int64, True), accepts_value(Int64, 2**63)
     (True, False, False)
     """
+    if dtype.item is not None:
+        item = dtype.item
+        return isinstance(value, list) and all(accepts_value(item, one) for one in value)
     if not isinstance(value, _FACTS[dtype.name].python):
         return False
     if isinstance(value, bool):

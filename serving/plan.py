@@ -196,7 +196,7 @@ def compile_features(
             name
             for part in parts
             for name, one in zip(part.names, part.features, strict=True)
-            if one.output.kind == "time"
+            if (one.output.item or one.output).kind == "time"
         ),
         columns=frozenset(column for entity in entities for column, _ in entity.columns),
     )

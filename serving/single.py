@@ -33,6 +33,7 @@ from ..windows.algebra import (
     Pairwise,
     Reading,
 )
+from ..windows.finish import converter
 from ..windows.geometry import Window
 from ..windows.shape import Shape, WindowedFeature
 from ..windows.suffixes import small_slots
@@ -318,7 +319,7 @@ def single_key(shape: Shape, features: Sequence[WindowedFeature]) -> SingleKey:
                 *_finish_one(one.aggregate),
                 one.params,
                 tuple(slots.index(slot) for slot in one.slots),
-                _CONVERT.get(one.output.kind),
+                converter(one.output),
                 one.default,
             )
             for place, one in mine
@@ -333,9 +334,6 @@ def single_key(shape: Shape, features: Sequence[WindowedFeature]) -> SingleKey:
         feature_count=len(features),
         reads=tuple(reads),
     )
-
-
-_CONVERT: Final[dict[str, Callable[[Any], Any]]] = {"string": bytes.decode, "bool": bool}
 
 
 def _slot_read(shape: Shape, number: int) -> _SlotRead:

@@ -12,7 +12,7 @@ and empties are decided from counts and event times alone, never from a residue 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.outcomes import Status
+from ..schemas.types import DataType
 from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
 from .geometry import Window
 from .ladder import EVER, EVER_START_US
@@ -174,20 +175,34 @@ def _column(
     # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
     # only event is at the instant itself, in a window that includes it.
     statuses[~found & ~window.coarse & (window.rows == 0)] = Status.NOT_FOUND
-    plain = to_python(values, feature.output.kind)
+    plain = to_python(values, feature.output)
     for index in np.flatnonzero((kinds == NULL) | (kinds == OVERFLOW)):
         plain[index] = feature.default if kinds[index] == NULL else None
     return FeatureColumn(plain, statuses, window.start_us, window.end_us)
 
 
-def to_python(values: Values, kind: str) -> list[Any]:
-    """Finished values as plain Python: str, bool, int or float (times as µs).
+def to_python(values: Values, dtype: DataType) -> list[Any]:
+    """Finished values as plain Python: str, bool, int or float (times as µs), or lists of these.
 
-    >>> to_python(np.array([1, 0]), "bool")
+    >>> from tegula.schemas.types import Bool
+    >>> to_python(np.array([1, 0]), Bool)
     [True, False]
     """
-    if not isinstance(values, np.ndarray):
-        return [value.decode() for value in values.to_pylist()]
-    if kind == "bool":
-        return [bool(value) for value in values.tolist()]
-    return list(values.tolist())
+    plain: list[Any] = values.to_pylist() if isinstance(values, pa.Array) else values.tolist()
+    convert = converter(dtype)
+    return plain if convert is None else list(map(convert, plain))
+
+
+def converter(dtype: DataType) -> Callable[[Any], Any] | None:
+    """What makes a value of the type from one that an aggregate finished; None if it is one.
+
+    >>> from tegula.schemas.types import String, list_of
+    >>> convert = converter(list_of(String))
+    >>> convert and convert([b"a", b"b"])
+    ['a', 'b']
+    """
+    if dtype.item is None:
+        plain: dict[str, Callable[[Any], Any]] = {"string": bytes.decode, "bool": bool}
+        return plain.get(dtype.kind)
+    inner = converter(dtype.item)
+    return None if inner is None else lambda value: list(map(inner, value))

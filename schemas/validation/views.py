@@ -238,7 +238,7 @@ def _part(
         where=place,
         got=f"an input of type {dtype}",
         expected=f"one of kind {', '.join(sorted(kinds))}",
-        hint=f"cast it if it holds numbers; {', '.join(takers)} take it as it is",
+        hint=f"cast it if it holds numbers; {', '.join(takers[:6])} and others take it",
     )
     return None, (refused,)
 
@@ -259,7 +259,7 @@ def _parameter_faults(
 
 def _default_faults(default: Any, output: DataType, place: str) -> Iterator[DefinitionFault]:
     if not accepts_value(output, default):
-        wanted = "an integer, µs since the epoch" if output.kind == "time" else output.name
+        wanted = "an integer, µs since the epoch" if output.kind == "time" else str(output)
         yield BadDefault(
             "the default does not have the feature's type",
             where=place,

@@ -153,6 +153,10 @@ FEATURES = {
         agg.decayed_sum("amount", half_life="0s").over(sliding("1h"))
     ),
     "a quantile in percent": feature(agg.approx_quantile("amount", 99).over(sliding("1h"))),
+    "edges that fall": feature(agg.histogram("amount", [1, 0]).over(sliding("1h"))),
+    "more than fits": feature(agg.last_n("amount", 1001).over(sliding("1h"))),
+    "a list by a text": feature(agg.max_by("amount", "merchant").over(sliding("1h"))),
+    "a default that is no list": feature(agg.top_n("amount", 3).over(sliding("1h"), default=0.0)),
     "any of a number": feature(agg.any("amount").over(sliding("1h"))),
     "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
     "where of a misspelled column": feature(

@@ -60,12 +60,22 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "decayed_sum": {"half_life": "90s"},
     "decayed_count": {"half_life": "7m"},
     "approx_quantile": {"q": 0.9},
+    "first_n": {"n": 3},
+    "last_n": {"n": 2},
+    "lag": {"n": 1},
+    "top_n": {"n": 3},
+    "histogram": {"edges": [-1.0, 0.0, 4.5]},
 }
 """What the aggregates are given, where they must have parameters."""
 NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "decayed_sum": {"half_life_us": 90 * SECOND_US},
     "decayed_count": {"half_life_us": 7 * MINUTE_US},
     "approx_quantile": {"share": Fraction(9, 10)},
+    "first_n": {"n": 3},
+    "last_n": {"n": 2},
+    "lag": {"n": 1},
+    "top_n": {"n": 3},
+    "histogram": {"edges": [-1.0, 0.0, 4.5]},
 }
 """The same as plain facts."""
 

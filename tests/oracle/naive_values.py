@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 
@@ -165,14 +167,44 @@ def quantile(held: Held, q: Fraction) -> float:
     return ranked[max(math.ceil(q * len(ranked)), 1) - 1]
 
 
+def text_or_number(value: Any) -> Any:
+    """What values are ordered by: texts by their bytes."""
+    return value.encode() if isinstance(value, str) else value
+
+
+def mode(held: Held) -> Any:
+    """The most frequent value; of several the least."""
+    often = Counter(held.values)
+    most = max(often.values())
+    return min((v for v, n in often.items() if n == most), key=text_or_number)
+
+
+def entropy(held: Held) -> Near:
+    """In bits, by its definition."""
+    shares = [n / len(held.values) for n in Counter(held.values).values()]
+    return Near(math.fsum(-p * math.log2(p) for p in shares), 1e-12)
+
+
+def by_other(held: Held, sign: int) -> Any:
+    """The value beside the least (or greatest) number; of several the earliest."""
+    return min(enumerate(held.values), key=lambda one: (sign * one[1][1], one[0]))[1][0]
+
+
+def histogram(held: Held) -> list[int]:
+    """Counts below, between and from the edges on."""
+    edges = [-math.inf, *held.params["edges"], math.inf]
+    return [sum(low <= float(v) < high for v in held.values) for low, high in pairwise(edges)]
+
+
 OVER_NOTHING = {
-    "decayed_sum",
-    "decayed_count",
     "count",
     "count_if",
-    "sum",
-    "approx_distinct",
     "rate",
+    "sum",
+    "decayed_sum",
+    "decayed_count",
+    "histogram",
+    "approx_distinct",
 }
 VALUES: Mapping[str, Callable[[Held], Any]] = {
     "count": lambda held: len(held.values),
@@ -202,6 +234,18 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     ),
     "decayed_sum": lambda held: decayed(held, held.values),
     "decayed_count": lambda held: decayed(held, [1] * len(held.values)),
+    "first_n": lambda held: list(held.values[: held.params["n"]]),
+    "last_n": lambda held: list(held.values[-held.params["n"] :]),
+    "lag": lambda held: (
+        held.values[-1 - held.params["n"]] if len(held.values) > held.params["n"] else None
+    ),
+    "top_n": lambda held: sorted(held.values, key=text_or_number, reverse=True)[: held.params["n"]],
+    "min_by": lambda held: by_other(held, 1),
+    "max_by": lambda held: by_other(held, -1),
+    "distinct": lambda held: sorted(set(held.values), key=text_or_number),
+    "mode": mode,
+    "entropy": entropy,
+    "histogram": histogram,
     "first": lambda held: held.values[0],
     "last": lambda held: held.values[-1],
     "approx_distinct": approx_distinct,

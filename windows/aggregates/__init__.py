@@ -11,10 +11,13 @@ from types import MappingProxyType
 
 from ...schemas.errors import UnsupportedInput
 from ..algebra import Aggregate, AggregateAt, Monoid
+from .by_other import MAX_BY, MIN_BY
 from .counts import COUNT
 from .decay import DECAYED_COUNT, DECAYED_SUM
 from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
+from .histograms import HISTOGRAM
+from .lists import FIRST_N, LAG, LAST_N, TOP_N
 from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
 from .pairs import CORRELATION, COVARIANCE, WEIGHTED_MEAN
@@ -27,6 +30,7 @@ from .skewness import KURTOSIS, SKEW
 from .sums import SUM
 from .support import KINDS, PAIRS
 from .trends import SLOPE
+from .value_counts import DISTINCT, ENTROPY, MODE
 
 AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
     {
@@ -57,6 +61,16 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             DECAYED_COUNT,
             FIRST,
             LAST,
+            FIRST_N,
+            LAST_N,
+            LAG,
+            MIN_BY,
+            MAX_BY,
+            TOP_N,
+            DISTINCT,
+            MODE,
+            ENTROPY,
+            HISTOGRAM,
             APPROX_DISTINCT,
             APPROX_QUANTILE,
             MEDIAN,

@@ -28,6 +28,12 @@ def test_answer_has_values_and_a_trace_id_and_no_status_where_all_is_present():
     }
 
 
+def test_instants_in_lists_are_text_too():
+    reply = Reply({"v:n": [[1, 2], None], "v:at": [[0, 1_000_000], None]}, {})
+    listed = [["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"], None]
+    assert encoded(reply)["values"] == {"v:n": [[1, 2], None], "v:at": listed}
+
+
 def test_answer_names_statuses_of_features_of_which_some_value_is_not_present():
     statuses = {"v:n": [0, Status.STALE], "v:at": [0, 0]}
     reply = Reply({"v:n": [1, 2], "v:at": [0, 0]}, dict(statuses))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tegula.schemas.outcomes import Status
+from tegula.schemas.types import Bool, Float64, Int64, String, Timestamp, list_of
 from tegula.windows.finish import FeatureColumn, finish, to_python
 from tegula.windows.geometry import IncludingInstant, Lifetime, Series, Sliding, Tumbling
 from tegula.windows.ladder import EVER_START_US
@@ -256,7 +257,10 @@ def test_finish_answers_only_the_features_that_are_asked_for():
 
 
 def test_to_python_gives_plain_values_of_the_output_type():
-    assert to_python(pa.array([b"\xc3\xa9", b""], pa.large_binary()), "string") == ["é", ""]
-    assert to_python(np.array([0, 1]), "bool") == [False, True]
-    assert [type(v) for v in to_python(np.array([1, 2]), "int")] == [int, int]
-    assert [type(v) for v in to_python(np.array([1.0]), "float")] == [float]
+    assert to_python(pa.array([b"\xc3\xa9", b""], pa.large_binary()), String) == ["é", ""]
+    assert to_python(np.array([0, 1]), Bool) == [False, True]
+    assert [type(v) for v in to_python(np.array([1, 2]), Int64)] == [int, int]
+    assert [type(v) for v in to_python(np.array([1.0]), Float64)] == [float]
+    lists = pa.array([[1, 0], []], pa.large_list(pa.int64()))
+    assert to_python(lists, list_of(Bool)) == [[True, False], []]
+    assert to_python(lists, list_of(Timestamp)) == [[1, 0], []]

@@ -1,0 +1,93 @@
+"""Every aggregate, through a stream to an answer: one key as it lies, and many by columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+import tegula as tg
+from tegula import agg, lifetime, sliding, tumbling
+from tegula.schemas.signatures import SIGNATURES
+from tests.oracle import naive
+
+GIVEN = {
+    "approx_quantile": {"q": 0.75},
+    "decayed_sum": {"half_life": "5m"},
+    "decayed_count": {"half_life": "5m"},
+    "histogram": {"edges": [-1.0, 0.5]},
+    **{name: {"n": 2} for name in ("first_n", "last_n", "lag", "top_n")},
+}
+COLUMNS = {"float": "x", "int": "n", "bool": "yes", "string": "word", "time": "at"}
+WINDOWS = {
+    "hour": sliding("1h"),
+    "running": tumbling("1h", current=True),
+    "ever": lifetime(),
+}
+START_US = 1_714_564_800_000_000  # 2024-05-01T12:00:00Z
+
+
+def features() -> dict[str, tg.Feature]:
+    """Every aggregate over every column that it takes, in every window that it may have."""
+    made: dict[str, tg.Feature] = {}
+    for name, signature in SIGNATURES.items():
+        function, params = getattr(agg, name), GIVEN.get(name, {})
+        inputs = [(COLUMNS[kind],) for kind in sorted(signature.kinds)]
+        if signature.second is not None:
+            inputs = [(column, "n") for (column,) in inputs]
+        if signature.optional:
+            inputs.append(())
+        for given in inputs:
+            for window, spec in WINDOWS.items():
+                if not (signature.bounded and window == "ever"):
+                    label = f"{name}_{'_'.join(given)}_{window}"
+                    chosen = pl.col("n") > 0 if window == "hour" else None
+                    made[label] = function(*given, **params, where=chosen).over(spec)
+    return made
+
+
+def test_one_key_has_the_values_that_it_has_among_many(seed):
+    stream = tg.Stream(
+        "events",
+        schema={
+            "k": tg.String,
+            "x": tg.Float64,
+            "n": tg.Int64,
+            "yes": tg.Bool,
+            "word": tg.String,
+            "at": tg.Timestamp.of("us"),
+        },
+        event_time="at",
+        disorder="10s",
+    )
+    view = tg.FeatureView(
+        "v", entity=tg.Entity("name", keys={"k": tg.String}), stream=stream, features=features()
+    )
+    names = [f"v:{name}" for name in view.features]
+    keys = ["a", "b", *(f"nobody {i}" for i in range(100))]
+    chance = np.random.default_rng(seed)
+    with tg.TestDriver(view, at=START_US) as driver:
+        for _ in range(6):
+            driver.advance_to(driver.clock() + int(chance.integers(1, 20 * 60_000_000)))
+            driver.send("events", [event(chance, driver.clock()) for _ in range(25)])
+            driver.advance_to(driver.clock() + 1)
+            many = driver.read(names, {"k": keys})
+            for place, key in enumerate(keys[:3]):
+                one = driver.read(names, {"k": [key]})
+                for name in names:
+                    alone, among = one.values[name][0], many.values[name][place]
+                    assert naive.same(alone, among), (name, key, alone, among)
+                    assert type(alone) is type(among), name
+
+
+def event(chance: np.random.Generator, now_us: int) -> dict[str, object]:
+    """One event of the last quarter of an hour, with nulls here and there."""
+    row: dict[str, object] = {
+        "k": str(chance.choice(["a", "b"])),
+        "x": round(float(chance.normal()), 2),
+        "n": int(chance.integers(-2, 6)),
+        "yes": bool(chance.integers(0, 2)),
+        "word": str(chance.choice(["", "a", "b", "é"])),
+        "at": now_us - int(chance.integers(0, 900_000_000)),
+    }
+    missing = str(chance.choice(["x", "n", "yes", "word", "nothing"]))
+    return {name: None if name == missing else value for name, value in row.items()}
