@@ -10,7 +10,7 @@ NAME ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services lint types test unit golden demo bench constraints clean
+.PHONY: help setup services lint types test unit golden demo bench mutate constraints clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ demo: $(VENV)/.installed-demo  ## A year of flights, end to end, every value com
 
 bench: $(VENV)/.installed-dev  ## All benchmarks, or one: make bench NAME=ingest ARGS="--keys uniform"
 	@$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+
+mutate: setup  ## Move every edge of every window by a microsecond, and see that a test notices
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 constraints: setup  ## Write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude tegula \

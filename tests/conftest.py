@@ -16,7 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.mutants import mutants
+
 pytest_plugins = ("tests.services.kafka",)
+
+if MUTANT := os.environ.get("TEGULA_MUTANT"):
+    # Before any test imports what the mutant changes (see tests/mutants).
+    mutants()[MUTANT]()
 
 # Drawing is slow on a busy machine; a deadline would measure that machine.
 _COMMON = {

@@ -106,6 +106,12 @@ def test_law_pruning_changes_nothing_that_later_events_can_reach(events, before,
     assert len(listed(pruned)) <= len(listed(whole))
 
 
+@pytest.mark.parametrize(("before", "kept"), [(GAP, 2), (GAP + 1, 1)])
+def test_pruning_keeps_a_session_as_long_as_an_event_may_join_it(before, kept):
+    state = lift(MONOID, [(0, 1), (100, 1)])
+    assert len(listed(MONOID.pruned(state, np.array([before])))) == kept
+
+
 def test_counting_sessions_takes_no_column():
     order = Order(np.array([0, 5, 30]), np.zeros(3, np.int64), np.arange(3))
     counts = Sessions(GAP, COUNT_ROWS)

@@ -1,0 +1,90 @@
+"""Mutants: Tegula with one edge moved by a microsecond, or one event more or less.
+
+Each kind of window has some, found by introspection where the geometry is a class with `bounds`. A
+run of the tests under `TEGULA_MUTANT=<name>` must fail; `python -m tests.mutants` (`make mutate`)
+runs them all and says which test noticed each. A mutant that nothing notices is a gap in the tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+Apply = Callable[[], None]
+
+ORDERED = {
+    "last: one event more": ("rows", "newer >= self.cap", "newer >= self.cap + 1"),
+    "last: one event less": ("rows", "newer >= self.cap", "newer >= self.cap - 1"),
+    "since: the match counts, the event after it not": (
+        "rows",
+        "alive = place >= mark[ids]",
+        "alive = place >= mark[ids] + 2",
+    ),
+    "since: the event before the match counts": (
+        "rows",
+        "alive = place >= mark[ids]",
+        "alive = place >= mark[ids] - 1",
+    ),
+    "session: a gap 1 µs longer, lifting": (
+        "sessions",
+        "np.diff(order.event_us) > self.gap_us",
+        "np.diff(order.event_us) > self.gap_us + 1",
+    ),
+    "session: a gap 1 µs shorter, lifting": (
+        "sessions",
+        "np.diff(order.event_us) > self.gap_us",
+        "np.diff(order.event_us) > self.gap_us - 1",
+    ),
+    "session: a gap 1 µs longer, merging": (
+        "sessions",
+        "latest[:-1] > gap_us",
+        "latest[:-1] > gap_us + 1",
+    ),
+    "session: a gap 1 µs shorter, merging": (
+        "sessions",
+        "latest[:-1] > gap_us",
+        "latest[:-1] > gap_us - 1",
+    ),
+    "session: pruned 1 µs too early": (
+        "sessions",
+        "self.gap_us >= before_us[owner]",
+        "self.gap_us > before_us[owner]",
+    ),
+}
+"""Mutants of text: the module of `windows`, what stands there once, and what does instead."""
+
+
+def mutants() -> Mapping[str, Apply]:
+    """Every mutant by name; calling it changes the modules as they are loaded."""
+    geometry: Any = importlib.import_module("tegula.windows.geometry")
+    found: dict[str, Apply] = {}
+    for name, kind in vars(geometry).items():
+        if not inspect.isclass(kind) or kind.__module__ != geometry.__name__ or name == "Window":
+            continue
+        for edge, (older, newer) in {"older": (1, 0), "newer": (0, 1)}.items():
+            for step in (-1, 1):
+                if name == "Lifetime" and edge == "older":
+                    continue  # before it there is nothing
+                move = partial(_move, kind, step * older, step * newer)
+                found[f"{name}: {edge} edge {step:+d} µs"] = move
+    return found | {name: partial(_rewrite, *change) for name, change in ORDERED.items()}
+
+
+def _move(kind: Any, older_us: int, newer_us: int) -> None:
+    bounds = kind.bounds
+
+    def moved(self: Any, at_us: Any) -> tuple[Any, Any]:
+        start_us, end_us = bounds(self, at_us)
+        return start_us + older_us, end_us + newer_us
+
+    kind.bounds = moved
+
+
+def _rewrite(module_name: str, before: str, after: str) -> None:
+    module = importlib.import_module(f"tegula.windows.{module_name}")
+    source = inspect.getsource(module)
+    assert source.count(before) == 1, f"{before!r} stands {source.count(before)} times"
+    exec(compile(source.replace(before, after), module.__file__ or "", "exec"), vars(module))

@@ -1,0 +1,23 @@
+"""The mutation check itself: in every run two of the mutants, which change from run to run."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.mutants import mutants
+from tests.mutants.__main__ import noticed_by
+
+
+def test_every_kind_of_window_has_mutants():
+    kinds = {name.partition(":")[0] for name in mutants()}
+    assert {"Sliding", "Tumbling", "Hopping", "Calendar", "Lifetime", "IncludingInstant"} <= kinds
+    assert {"last", "since", "session"} <= kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", range(2))
+def test_a_moved_edge_is_noticed(draw, seed):
+    name = random.Random(seed + draw).choice(list(mutants()))
+    assert noticed_by(name) is not None, f"`python -m tests.mutants '{name}'` survives"
