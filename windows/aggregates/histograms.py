@@ -99,8 +99,8 @@ class Histogram:
             )
         stored = EDGES.stored(edges)
         monoid = BinCounts(f"bins_{digest(stored)}", tuple(stored))
-        kinds = dict.fromkeys(("float", "int"), (StateNeed(monoid),))
-        return family_of(self.name, input_kind, kinds)
+        need = (StateNeed(monoid),)
+        return family_of(self.name, input_kind, {"float": need, "int": need})
 
     def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
         return list_of(Int64)
