@@ -47,7 +47,18 @@ _SPECS: Mapping[str, tuple[Any, naive.Window]] = {
         {"kind": "tumbling", "size": 5 * MINUTE_US, "current": True},
     ),
     "ever": (tg.lifetime(), {"kind": "lifetime"}),
+    "of_3": (tg.last(3), {"kind": "last", "count": 3}),
+    "since": (tg.since(pl.col("n") > 3, cap=5), {"kind": "since", "cap": 5}),
+    "session": (
+        tg.session("5m", lateness="1h"),
+        {"kind": "session", "gap": 5 * MINUTE_US, "lateness": HOUR_US},
+    ),
 }
+
+
+def matches(row: Row) -> bool:
+    """The predicate of the `since` window."""
+    return row["n"] is not None and row["n"] > 3
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,8 @@ class ViewFacts:
 
     def rules(self) -> naive.Rules:
         bounds = [self.retained_us()]
+        windows = map(self.window, range(len(self.features)))
+        bounds += [window["lateness"] for window in windows if "lateness" in window]
         if self.lateness is not None:
             bounds.append(parse_duration(self.lateness))
         expiry_us = min(bounds)
@@ -139,5 +152,21 @@ POOL = (
     ViewFacts("strict", "orders", (("sum", "n", "hour"), ("first", "x", "1d")), lateness="10m"),
     ViewFacts(
         "wide", "orders", (("count_values", "w", "1d"), ("sum", "x", "ever"), ("last", "w", "1d"))
+    ),
+    ViewFacts(
+        "ordered",
+        "orders",
+        (
+            ("sum", "x", "of_3"),
+            ("first", "w", "of_3"),
+            ("count", None, "since"),
+            ("max", "x", "since"),
+            ("count", None, "ever"),
+        ),
+    ),
+    ViewFacts(
+        "ordered",
+        "clicks",
+        (("count", None, "session"), ("sum", "n", "session"), ("last", "w", "1d")),
     ),
 )

@@ -38,7 +38,7 @@ from tests.oracle import naive
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.records import KEYS, RUBBISH, drawn_row
-from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
+from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts, matches
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -336,7 +336,13 @@ class World:
         aggregate, column, _ = facts.features[number]
         window = facts.window(number)
         events = [
-            naive.Event(r.at_us or 0, r.partition, r.offset, r.row[column] if column else None)
+            naive.Event(
+                r.at_us or 0,
+                r.partition,
+                r.offset,
+                r.row[column] if column else None,
+                matches(r.row),
+            )
             for r in mine
         ]
         later = any(event.at_us >= at_us for event in events)
