@@ -37,7 +37,7 @@ SEMANTICS = (
     "events tumbling/hopping sliding_event_aligned session expected_final expected_open "
     "dropped_arrivals see"
 )
-IN_ORDER = "collect_in_arrival_order"
+IN_ORDER = ("collect_in_arrival_order", "collect")
 PER_WINDOW = "grace by window: an event counts in one window and is too late for another"
 
 Window = tuple[int, int]
@@ -84,22 +84,28 @@ def aligned(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Exper
     windows = [windows_of(row["ts"], size, advance) for row in rows]
     judged = lateness_of(case, rows, lambda place: windows[place])
     reading = reading_of(case, spans.complete_hop(size, advance), rows, judged)
-    expected = {
-        (key, start, end): value
-        for key, start, end, value in [*case["expected_final"], *case["expected_open"]]
-    }
+    expected = {(key, start, end): value for key, start, end, value in listed_of(case)}
     for _, start, end in expected:
         if end - start != size or start % advance:
             raise Needs(f"a window [{start}, {end}) off the grid")
-    listed = [(row["key"], *one) for row, many in zip(rows, windows, strict=True) for one in many]
-    nothing = 0 if case["agg"] == "count" else [] if case["agg"] == IN_ORDER else None
+    touched = []
+    if "expected_final" in case and "expected_open" in case:
+        pairs = zip(rows, windows, strict=True)
+        touched = [(row["key"], *one) for row, many in pairs for one in many]
+    nothing: Any = 0 if case["agg"] == "count" else [] if case["agg"] in IN_ORDER else None
     probes = [
         Probe(f"{key} [{start}, {end})", "value", (key,), end * MS, len(rows),
               expected.get((key, start, end), nothing))
-        for key, start, end in dict.fromkeys([*expected, *listed])
+        for key, start, end in dict.fromkeys([*expected, *touched])
     ]  # fmt: skip
     probes += updates(case, rows, windows, judged)
     return experiment(case, rows, {"value": reading}, probes, judged)
+
+
+def listed_of(case: Mapping[str, Any]) -> list[Any]:
+    """All windows that the case lists, `[key, start, end, value]`, closed or not."""
+    names = ("expected_final", "expected_open", "expected_sessions")
+    return [one for name in names for one in case.get(name, ())]
 
 
 def updates(
@@ -143,7 +149,7 @@ def event_aligned(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) ->
     )  # fmt: skip
     reading = reading_of(case, spans.between(size, "closed", "closed"), rows, judged)
     probes = []
-    for key, start, end, value in [*case["expected_final"], *case["expected_open"]]:
+    for key, start, end, value in listed_of(case):
         if end - start != size:
             raise Needs(f"a window [{start}, {end}] of another size")
         where = f"{key} [{start}, {end}]"
@@ -173,13 +179,10 @@ def sessions(case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Expe
         inner = {name.removeprefix("value_"): one for name, one in found.items()}
         return found["first"] // MS, found["last"] // MS, value.of(inner)
 
-    listed = case.get("expected_sessions")
-    if listed is None:
-        listed = [*case["expected_final"], *case["expected_open"]]
     probes = [
         Probe(f"{key} [{first}, {last}]", "session", (key,), last * MS, len(rows),
               (first, last, held))
-        for key, first, last, held in listed
+        for key, first, last, held in listed_of(case)
     ]  # fmt: skip
     return experiment(case, rows, {"session": Reading(parts, of)}, probes, judged)
 
@@ -269,7 +272,7 @@ def reading_of(
     """The case's aggregate over one of our windows; `count` counts events."""
     if case["agg"] == "count":
         return values.reading("count", None, window)
-    if case["agg"] != IN_ORDER:
+    if case["agg"] not in IN_ORDER:
         return values.reading(case["agg"], "value", window)
     counted: dict[Any, int] = {}
     for place, row in enumerate(rows):

@@ -55,26 +55,29 @@ def experiment(case: Mapping[str, Any]) -> Experiment:
     if closed not in ("left", "right"):
         raise Needs(f"calendar windows closed {closed}")
     zone = case["time_zone"]
-    rows = [{**row, EVERYTHING: True} for row in rows_of(case["events"])]
+    rows = [{EVERYTHING: True, **row} for row in rows_of(case["events"])]
+    key = "key" if "key" in rows[0] else EVERYTHING
     if closed == "right":
-        # (start, next] counts what [start, next) would if every event came 1 µs earlier; ours
-        # cannot shift events, and including the instant moves both edges the wrong way.
+        # Including the instant moves both edges by 1 µs the other way.
         raise Needs("calendar windows that are open at the start and closed at the end")
-    made = spans.window("calendar")(unit, tz=zone)
+    made = spans.window("calendar")(unit, tz=zone, current=False)
+    column = None if case["agg"] == "count" else "value"
     probes = []
     for one in rows_of(case["expected"]):
         start = one["window_start"]
         end = NEXT[unit](start, ZoneInfo(zone))
         where = f"[{start}, {end})"
-        probes.append(Probe(where, "value", (True,), end * MS, len(rows), one["value"]))
+        probes.append(
+            Probe(where, "value", (one.get("key", True),), end * MS, len(rows), one["value"])
+        )
     return Experiment(
         columns={
-            EVERYTHING: type_of([True], EVERYTHING),
+            key: type_of([row[key] for row in rows], key),
             "value": type_of([row["value"] for row in rows], "value"),
         },
-        keys=(EVERYTHING,),
+        keys=(key,),
         arrivals=in_order(rows, "ts"),
-        readings={"value": values.reading(case["agg"], "value", made)},
+        readings={"value": values.reading(case["agg"], column, made)},
         probes=probes,
     )
 
@@ -100,4 +103,10 @@ def midnight_ms(day: datetime, zone: ZoneInfo) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-NEXT = {"day": later(1), "week": later(7), "month": next_month}
+def next_year(start_ms: int, zone: ZoneInfo) -> int:
+    """The first of January after."""
+    local = datetime.fromtimestamp(start_ms / 1000, zone)
+    return midnight_ms(datetime(local.year + 1, 1, 1), zone)
+
+
+NEXT = {"day": later(1), "week": later(7), "month": next_month, "year": next_year}

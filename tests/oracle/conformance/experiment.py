@@ -182,9 +182,9 @@ def type_of(values: Sequence[Any], what: str) -> DataType:
 
 
 def as_ms(value: Any, what: str) -> int:
-    """An instant of a case in ms: an integer."""
+    """A whole number of a case: an instant or a span in ms, or a count."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Needs(f"{what} that is {value!r} and not a number of ms")
+        raise Needs(f"{what} that is {value!r} and not a whole number")
     return value
 
 

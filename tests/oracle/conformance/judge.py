@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tegula.schemas.errors import TegulaError
-
 from . import paths
 from .experiment import Experiment, Needs, Translation
 
@@ -53,11 +51,11 @@ def judge(case: str, translation: Translation) -> Result:
         except Needs as need:
             result.needs.append(str(need))
             continue
-        except TegulaError as fault:
+        except Exception as fault:  # noqa: BLE001 - whatever fails is a difference, with its words
             for path in paths.PATHS:
                 result.value_counts[path] = result.value_counts.get(path, 0) + 1
                 where = f"experiment {number}"
-                result.differences.setdefault(path, []).append(f"{where}: refused: {fault}")
+                result.differences.setdefault(path, []).append(f"{where}: {fault!r}")
             continue
         for path in paths.PATHS:
             differences = result.differences.setdefault(path, [])

@@ -52,7 +52,7 @@ def reading_of(feature: Mapping[str, Any], row_count: int) -> Reading:
     """A feature of the case, read from features of ours."""
     only(feature, "name stream key agg column default window", "a feature")
     window, column = window_of(feature["window"]), feature.get("column")
-    if feature["agg"] == "collect":
+    if feature["agg"] == "collect" and column is not None:
         return values.collected(column, window, row_count)
     return values.reading(feature["agg"], column, window, default=feature.get("default"))
 

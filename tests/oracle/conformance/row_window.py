@@ -51,6 +51,11 @@ TYPES: Mapping[str, DataType] = {
 PREDICATE = re.compile(
     r"\s*(\w+)\s*(<=|>=|!=|<>|==|=|<|>)\s*('[^']*'|-?\d+(?:\.\d+)?|true|false)\s*"
 )
+EDGES: Mapping[str, int | None] = {
+    "current_row": 0,
+    "unbounded": None,
+    "unbounded_preceding": None,
+}
 FILTERED = {"count_where": "count", "sum_where": "sum", "avg_where": "avg", "min_where": "min",
             "max_where": "max"}  # fmt: skip
 
@@ -120,7 +125,7 @@ def frame_of(window: Mapping[str, Any]) -> Frame:
     return Frame(keys, window["order_by"], tables, after, ours)
 
 
-def frame_of_time(window: Mapping[str, Any], newest: int, newest_in: bool, excludes: bool) -> Any:
+def frame_of_time(window: Mapping[str, Any], newest: Any, newest_in: bool, excludes: bool) -> Any:
     """`sliding`, exact; or `lifetime` where the frame has no beginning."""
     if window.get("keep_latest_rows") is not None:
         raise Needs("the newest n rows within a span of time (last(n) inside of sliding)")
@@ -139,8 +144,6 @@ def frame_of_time(window: Mapping[str, Any], newest: int, newest_in: bool, exclu
 def frame_of_rows(window: Mapping[str, Any]) -> tuple[Any, bool]:
     """`last(n)`, and whether the current row is among them: else it is read before that came."""
     last = spans.window("last")
-    if window.get("keep_latest_rows") is not None:
-        raise Needs("keep_latest_rows of a frame of rows")
     if window.get("exclude_other_rows_at_same_time"):
         raise Needs("the newest n rows before the instant and the current event alone")
     (oldest, oldest_in), (newest, newest_in) = edge(window["from"]), edge(window["to"])
@@ -150,9 +153,11 @@ def frame_of_rows(window: Mapping[str, Any]) -> tuple[Any, bool]:
     excludes = bool(window.get("exclude_current_row")) or newest == 1
     if newest > 1:
         raise Needs("the newest n rows before some newest ones (an offset of last(n))")
-    if oldest is None:
+    keep = window.get("keep_latest_rows")
+    if oldest is None and keep is None:
         return tg.lifetime(include_instant=True), not excludes
-    count = oldest + oldest_in - excludes
+    bounds: list[int] = [] if oldest is None else [oldest + oldest_in - excludes]
+    count = min(bounds if keep is None else [*bounds, as_ms(keep, "keep_latest_rows")])
     if count < 1:
         raise Needs("a frame of no rows")
     return last(count, include_instant=True), not excludes
@@ -160,10 +165,10 @@ def frame_of_rows(window: Mapping[str, Any]) -> tuple[Any, bool]:
 
 def edge(side: Any) -> tuple[Any, bool]:
     """How far back an edge lies, and whether it is in; None back: no edge."""
-    if side == "current_row":
-        return 0, True
-    if side == "unbounded" or side == "unbounded_preceding":
-        return None, True
+    if isinstance(side, str):
+        if side not in EDGES:
+            raise Needs(f"an edge {side!r} of a window")
+        return EDGES[side], True
     only(side, "preceding inclusive", "an edge of a window")
     back = side["preceding"]
     if back in (None, "unbounded"):
@@ -224,7 +229,7 @@ def predicate(text: str, types: Mapping[str, str]) -> pl.Expr:
         value = given == "true"
     else:
         value = float(given) if "." in given else int(given)
-    return {
+    compared: pl.Expr = {
         "<": column < value,
         "<=": column <= value,
         ">": column > value,
@@ -234,6 +239,7 @@ def predicate(text: str, types: Mapping[str, str]) -> pl.Expr:
         "!=": column != value,
         "<>": column != value,
     }[sign]
+    return compared
 
 
 def experiment(
@@ -250,7 +256,8 @@ def experiment(
         for place, row in enumerate(tables[table])
     )
     columns = {name: TYPES[type_] for name, type_ in types.items()}
-    arrivals, after = [], {}
+    arrivals: list[Arrival] = []
+    after: dict[int, int] = {}
     for number, (at_ms, _, table, place) in enumerate(placed):
         row = {**in_us(tables[table][place], types), TABLE: table}
         arrivals.append(Arrival(at_ms * MS, at_ms * MS, row))
@@ -258,12 +265,12 @@ def experiment(
             after[place] = number + frame.after_current
     probes = []
     for place, expected in matched(case, tables[0]):
-        row = tables[0][place]
-        key = tuple(in_us(row, types)[name] for name in frame.keys)
+        given = tables[0][place]
+        key = tuple(in_us(given, types)[name] for name in frame.keys)
         for output, _ in outputs:
             name = output["name"]
-            where = f"row {place} ({row[frame.order_by]}), {name}"
-            at_us = row[frame.order_by] * MS
+            where = f"row {place} ({given[frame.order_by]}), {name}"
+            at_us = given[frame.order_by] * MS
             probes.append(Probe(where, name, key, at_us, after[place], expected[name]))
     return Experiment(
         columns={**columns, TABLE: tg.Int64},

@@ -25,6 +25,7 @@ DIRECT = {
     "first": "first",
     "last": "last",
 }
+DISTINCT = ("distinct_count", "count_distinct", "count_unique", "n_unique")
 SPREAD = {
     "stddev_pop": ("stddev", 0),
     "stddev": ("stddev", 1),
@@ -65,7 +66,7 @@ def reading(
             "count": agg.count(column, where=where).over(window),
         }
         return Reading(parts, lambda v: filled(v["value"] if v["count"] else None))
-    if name == "distinct_count":
+    if name in DISTINCT:
         return one(agg.approx_distinct(column, where=where))
     if name in DIRECT:
         return one(aggregate(DIRECT[name])(column, where=where))

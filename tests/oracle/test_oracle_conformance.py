@@ -1,0 +1,257 @@
+"""Every shared case file through the conformance runner, and the runner's own honesty.
+
+`FINDINGS` is what our windows and aggregates cannot say yet. A case that becomes expressible must
+be taken off the list, and one that ceases to be is a failure.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.oracle import run
+from tests.oracle.conformance.judge import judge, same
+from tests.support.oracles import oracle
+
+LAST_IN_SPAN = "the newest n rows within a span of time (last(n) inside of sliding)"
+CURRENT_ALONE = "a window of what is before the instant and of the current event alone"
+ROWS_ALONE = "the newest n rows before the instant and the current event alone"
+OTHERS_AND_CURRENT = "a window of other streams' events and of the current event alone"
+ROWS_BEFORE_ROWS = "the newest n rows before some newest ones (an offset of last(n))"
+RETRACTION = "rows that are taken back (retraction): retract"
+
+FINDINGS: dict[str, tuple[str, ...]] = {
+    "openmldb.function.test_current_row.14": (LAST_IN_SPAN,),
+    "openmldb.function.test_current_row.23": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.2": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.7": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.10": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.13": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.16": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.19": (LAST_IN_SPAN,),
+    "openmldb.function.test_maxsize.24": (LAST_IN_SPAN,),
+    "openmldb.function.test_window_exclude_current_time.1": (LAST_IN_SPAN,),
+    "openmldb.function.test_window_exclude_current_time.4": (
+        CURRENT_ALONE,
+        ROWS_ALONE,
+    ),
+    "openmldb.function.test_window_exclude_current_time.7": (LAST_IN_SPAN,),
+    "openmldb.function.test_window_exclude_current_time.10": (CURRENT_ALONE,),
+    "openmldb.function.test_window_exclude_current_time.13": (ROWS_ALONE,),
+    "openmldb.function.test_window_row.3": (
+        "a key of type float (equal floats may differ in their bits)",
+    ),
+    "openmldb.function.test_window_row_range.23-1": (LAST_IN_SPAN,),
+    "openmldb.function.test_window_row_range.24-2": (LAST_IN_SPAN,),
+    "openmldb.function.test_window_row_range.27-1": (LAST_IN_SPAN,),
+    "openmldb.integration_test.test_window_union.23": (OTHERS_AND_CURRENT,),
+    "openmldb.function.test_udaf_function.54": (ROWS_BEFORE_ROWS,),
+    "chronon.mutations.update_value_retracts_old": (RETRACTION,),
+    "chronon.mutations.no_snapshot_only_mutations": (RETRACTION,),
+    "kafka.hopping.expired_by_grace": (
+        "grace by window: an event counts in one window and is too late for another",
+    ),
+    "polars.rolling_2d_sides_and_offsets": (
+        "a window that ends after the instant (a negative offset)",
+    ),
+    "duckdb.at_or_before_nulls_infinity": (
+        "an event time at infinity",
+        "an instant that is null",
+        "an instant at infinity",
+    ),
+    "fennel.latest_city_and_city_count": (
+        "a count over the newest row of each key (aggregates with retraction)",
+    ),
+}
+
+FILES = (
+    "01_row_window_openmldb",
+    "02_pit_mutable_rows_chronon",
+    "03_windows_late_data_kafka",
+    "05_lookup_asof",
+    "06_asof_join",
+    "08_current_values_fennel",
+    "09_windows_risingwave",
+    "10_calendar_windows_polars",
+    "12_trailing_expiry_kaskada",
+)
+
+CASES_A_TEST = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "begin"), [*((name, 0) for name in FILES), *((FILES[0], n) for n in (20, 40))]
+)
+def test_oracle_conformance_of_shared_cases_has_no_difference_but_the_findings(name, begin):
+    path, part = oracle(f"cases/{name}.json"), slice(begin, begin + CASES_A_TEST)
+    found, differences = {}, []
+    for result in run.results(path, part):
+        differences += [line for lines in result.differences.values() for line in lines]
+        if result.needs:
+            found[result.case] = tuple(result.needs)
+        assert all(result.value_counts.values()) or result.needs
+    listed = case_ids(path)[part]
+    assert differences == []
+    assert found == {case: needs for case, needs in FINDINGS.items() if case in listed}
+
+
+def test_oracle_conformance_findings_are_of_cases_that_there_are():
+    counts = {name: len(case_ids(oracle(f"cases/{name}.json"))) for name in FILES}
+    listed = {case for name in FILES for case in case_ids(oracle(f"cases/{name}.json"))}
+    assert FINDINGS.keys() <= listed
+    assert counts.pop(FILES[0]) <= 3 * CASES_A_TEST
+    assert max(counts.values()) <= CASES_A_TEST
+
+
+def case_ids(path: Path) -> list[str]:
+    return [case["id"] for case in orjson.loads(path.read_bytes())["cases"]]
+
+
+LOOKUPS: dict[str, Any] = {
+    "kind": "lookup_asof",
+    "cases": [
+        {
+            "id": "edges",
+            "streams": {
+                "e": {
+                    "columns": ["k", "v", "ts"],
+                    "rows": [["a", 1, 1_000], ["a", 2, 2_000], ["a", 4, 3_000]],
+                }
+            },
+            "features": [
+                {
+                    "name": f"{start}_{end}",
+                    "stream": "e",
+                    "key": "k",
+                    "agg": "sum",
+                    "column": "v",
+                    "window": {"type": "lookback", "size": 1_000, "start": start, "end": end},
+                }
+                for start in ("open", "closed")
+                for end in ("open", "closed")
+            ],
+            "lookups": [
+                {
+                    "key": "a",
+                    "at": 3_000,
+                    "expect": {
+                        "open_open": None,
+                        "open_closed": 4,
+                        "closed_open": 2,
+                        "closed_closed": 6,
+                    },
+                }
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def file() -> dict[str, Any]:
+    return copy.deepcopy(LOOKUPS)
+
+
+def outcome(file: dict[str, Any]) -> tuple[str, list[str]]:
+    """Verdict and lines of a file's only case."""
+    (case,) = file["cases"]
+    kind = run.KINDS.get(file["kind"])
+    result = judge(case["id"], run.translated(kind, case, file))
+    return result.verdict, list(result.lines())
+
+
+def test_oracle_conformance_passes_a_case_on_three_paths(file):
+    verdict, lines = outcome(file)
+    assert verdict == "pass"
+    paths = ["stream", "replay", "serving"]
+    assert [line.split(":")[0] for line in lines] == [f"pass edges [{path}]" for path in paths]
+
+
+@pytest.mark.parametrize("edge", ["open_open", "open_closed", "closed_open", "closed_closed"])
+def test_oracle_conformance_tells_a_wrong_value_on_every_path(file, edge):
+    file["cases"][0]["lookups"][0]["expect"][edge] = 7
+    verdict, lines = outcome(file)
+    assert verdict == "differs"
+    told = [line for line in lines if line.startswith("    ")]
+    assert len(told) == 3
+    assert all(f"lookup 0 (a at 3000), {edge}: expected 7, got" in line for line in told)
+
+
+def unknown_kind(file: dict[str, Any]) -> None:
+    file["kind"] = "tarot"
+
+
+def unknown_field(file: dict[str, Any]) -> None:
+    file["cases"][0]["features"][0]["window"]["slack"] = 3
+
+
+def unknown_aggregate(file: dict[str, Any]) -> None:
+    file["cases"][0]["features"][0]["agg"] = "vibes"
+
+
+def unreadable(file: dict[str, Any]) -> None:
+    del file["cases"][0]["streams"]["e"]["columns"]
+
+
+def nothing(file: dict[str, Any]) -> None:
+    file["cases"][0]["features"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (unknown_kind, "the kind 'tarot'"),
+        (unknown_field, "the meaning of the field 'slack' of a lookback window"),
+        (unknown_aggregate, "the aggregate vibes"),
+        (unreadable, "a form of the case that can be read"),
+        (nothing, "values that can be read: the case has none"),
+    ],
+)
+def test_oracle_conformance_names_what_it_cannot_say(file, change, words):
+    change(file)
+    verdict, lines = outcome(file)
+    assert verdict == "finding"
+    assert lines[-1].startswith(f"FINDING edges: needs {words}")
+    assert not any(line.startswith("pass") for line in lines)
+
+
+def as_it_is(file: dict[str, Any]) -> None:
+    return
+
+
+def wrong_value(file: dict[str, Any]) -> None:
+    file["cases"][0]["lookups"][0]["expect"]["open_open"] = 1
+
+
+@pytest.mark.parametrize(("change", "code"), [(as_it_is, 0), (unknown_kind, 2), (wrong_value, 1)])
+def test_oracle_conformance_exit_code_tells_findings_from_differences(
+    file, change, code, tmp_path, capsys
+):
+    change(file)
+    path = tmp_path / "cases.json"
+    path.write_bytes(orjson.dumps(file))
+    assert run.main([str(path)]) == code
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 cases: ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (None, None, True),
+        (None, 0, False),
+        (0, None, False),
+        (True, 1, False),
+        (1, 1.0, True),
+        (2**62, 2**62 + 1, False),
+        ([1, None], (1, None), True),
+        ([1], [1, 2], False),
+        ("1", 1, False),
+    ],
+)
+def test_oracle_conformance_values_are_the_same_only_where_they_are(one, other, is_same):
+    assert same(one, other, 1e-9, 0.0) == is_same
