@@ -109,7 +109,7 @@ def sliding(
 
     With an `offset` it is the same window so long ago, and then both edges lie on the grid:
     `[floor(t - offset - length, resolution), floor(t - offset, resolution))`. So `sliding("7d",
-    offset="7d")` is the week before last week's end; with `"exact"` both edges are exact.
+    offset="7d")` is the seven days before the last seven; with `"exact"` both edges are exact.
 
     `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
 

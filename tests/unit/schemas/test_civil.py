@@ -63,6 +63,12 @@ def starts(zone: str, unit: str, first: str, last: str) -> list[str]:
             ["11-03 03:00", "11-04 03:00", "11-05 02:00"],
         ),
         (
+            "America/Sao_Paulo",  # back from midnight: the 18th begins when it is midnight again
+            "2018-02-17T00Z",
+            "2018-02-19T12Z",
+            ["02-17 02:00", "02-18 03:00", "02-19 03:00"],
+        ),
+        (
             "America/St_Johns",  # the 7th begins at its first midnight, of two
             "2010-11-06T00Z",
             "2010-11-09T00Z",
@@ -89,6 +95,15 @@ def test_midnight_inside_a_jump_begins_the_day_at_the_jump():
         jump_us,
         DAY_US - HOUR_US,
     ]
+
+
+def test_clock_that_is_set_back_twice_has_shown_what_it_first_showed():
+    """Back by two hours at one minute past midnight, and by another hour soon after."""
+    back_us = MINUTE_US
+    since = [BEGINNING_US, back_us, back_us + HOUR_US, back_us + 2 * HOUR_US]
+    ahead = [0, -2 * HOUR_US, -3 * HOUR_US, -3 * HOUR_US + 1]
+    clock = Clock(np.array(since), np.array(ahead))
+    assert clock.first_shows(np.array([-1, 0, HOUR_US])).tolist() == [-1, 0, 4 * HOUR_US - 1]
 
 
 def test_weeks_begin_on_monday_and_years_on_the_first_of_january():

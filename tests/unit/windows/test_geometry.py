@@ -165,6 +165,7 @@ def test_calendar_is_empty_outside_of_its_years(current):
     outside = (first - 1, last) if current else (int(table.starts_us[1]) - 1, last)
     for at_us in inside:
         assert window.bounds(at_us)[0] >= first
+        assert window.bounds(np.array([at_us]))[0].tolist() == [window.bounds(at_us)[0]]
     for at_us in outside:
         assert window.bounds(at_us) == (EVER_START_US, EVER_START_US)
         assert [one.tolist() for one in window.bounds(np.array([at_us]))] == [[EVER_START_US]] * 2
