@@ -334,6 +334,17 @@ class AggregateAt(Named, Protocol):
         ...
 
 
+@runtime_checkable
+class Cut(Protocol):
+    """An aggregate over a window that is cut by order: it knows from when its events are."""
+
+    def counted(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> Reading:
+        """`reading` with the bounds of what counts; unchanged where nothing does. Shape (k,)."""
+        ...
+
+
 def take(states: States, indices: Int64s) -> States:
     """States in the order of `indices`, shape of `indices`."""
     return tuple(

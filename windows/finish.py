@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ..schemas.outcomes import Status
 from ..schemas.types import DataType
-from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Reading, Runs, States, Values
+from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Cut, Reading, Runs, States, Values
 from .geometry import Window
 from .ladder import EVER, EVER_START_US
 from .series import expand, status_of
@@ -162,8 +162,8 @@ def _column(
     feature: WindowedFeature, window: _WindowStates, at_us: np.ndarray, found: np.ndarray
 ) -> FeatureColumn:
     states = tuple(window.states[slot] for slot in feature.slots)
+    reading = Reading(at_us, window.start_us, window.end_us)
     if isinstance(feature.aggregate, AggregateAt):
-        reading = Reading(at_us, window.start_us, window.end_us)
         values, kinds = feature.aggregate.finish_at(states, feature.params, reading)
     else:
         values, kinds = feature.aggregate.finish(states, feature.params)
@@ -178,7 +178,9 @@ def _column(
     plain = to_python(values, feature.output)
     for index in np.flatnonzero((kinds == NULL) | (kinds == OVERFLOW)):
         plain[index] = feature.default if kinds[index] == NULL else None
-    return FeatureColumn(plain, statuses, window.start_us, window.end_us)
+    if isinstance(feature.aggregate, Cut):
+        reading = feature.aggregate.counted(states, feature.params, reading)
+    return FeatureColumn(plain, statuses, reading.start_us, reading.end_us)
 
 
 def to_python(values: Values, dtype: DataType) -> list[Any]:

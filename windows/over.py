@@ -79,6 +79,16 @@ class OverRows:
         codes = np.where((read.counts == 0) & (codes == VALUE), NOTHING, codes)
         return values, np.where(read.overflowed, OVERFLOW, codes).astype(np.uint8)
 
+    def counted(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> Reading:
+        """From the oldest row that counts."""
+        read = self.rows.rows(states[0])
+        some = np.flatnonzero(read.counts)
+        start_us = np.array(reading.start_us)
+        start_us[some] = read.order.event_us[(np.cumsum(read.counts) - read.counts)[some]]
+        return Reading(reading.at_us, start_us, reading.end_us)
+
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
     ) -> Any:
@@ -117,12 +127,24 @@ class OverSession:
     def finish_at(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
     ) -> tuple[Values, Codes]:
-        inner, bounds = [], reading
-        for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True):
-            first_us, last_us, state, _ = Sessions(self.gap_us, need.monoid).newest(mine)
-            inner.append(state)
-            bounds = Reading(reading.at_us, first_us, last_us + 1)
-        return _finished(self.inner, tuple(inner), params, bounds)
+        inner = tuple(
+            Sessions(self.gap_us, need.monoid).newest(mine)[2]
+            for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True)
+        )
+        return _finished(self.inner, inner, params, self.counted(states, params, reading))
+
+    def counted(
+        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
+    ) -> Reading:
+        """From the first event of the newest session to just after its last."""
+        # Where a session's events lie does not depend on what is kept of them.
+        sessions = Sessions(self.gap_us, self.inner.needs(self.kind, params)[0].monoid)
+        first_us, last_us, _, found = sessions.newest(states[0])
+        return Reading(
+            reading.at_us,
+            np.where(found, first_us, reading.start_us),
+            np.where(found, last_us + 1, reading.end_us),
+        )
 
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
