@@ -32,8 +32,9 @@ class Skewness:
     Those of the population, as Polars and SciPy give them; the kurtosis of a normal distribution is
     0. Nulls are skipped; null over no values and where all are equal. From sums of powers about
     zero in 104 bits, so that mk errs by at most 2**-90 of Σ|x|**k / n, and relatively by 2**-48
-    beyond that: 12 digits hold while the mean is at most 10**4 standard deviations from zero, none
-    are left from 10**6 on; then subtract a constant first, `agg.skew(pl.col("x") - 20_000.0)`.
+    beyond that: with the mean 10**4 standard deviations from zero skew keeps 14 digits after the
+    point and kurtosis 11, at 10**6 still 9 and 3, at 10**7 the kurtosis none. Then subtract a
+    constant first, as in `agg.kurtosis(pl.col("x") - 2e6)`.
     Overflows where a power does: from |x| of 10**102 (skew) and 10**77. 56 bytes a state for skew,
     72 for kurtosis (8 more for integers), of which 40 are those of `variance`.
 
