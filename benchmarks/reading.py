@@ -68,6 +68,7 @@ def read_us(folder: Path, answer: AnswerOne, row: dict[int, bytes], at_us: int) 
     heads, bodies = ([(key, row[kind]) for key in keys] for kind in (ONLINE_HEAD, ONLINE_BODY))
     writer.write([RowWrites(1, heads, bodies)], Mark(1, 1, (1,)))
     writer.publish()
+    writer.close()  # a process has one environment of a path open
     reader = LmdbReader(folder, now_us)
     best = np.inf
     for _ in range(20):
@@ -77,7 +78,6 @@ def read_us(folder: Path, answer: AnswerOne, row: dict[int, bytes], at_us: int) 
             assert answer(head, body, at_us) is not None
         best = min(best, (time.perf_counter() - began) / KEYS * 1e6)
     reader.close()
-    writer.close()
     return float(best)
 
 
