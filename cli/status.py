@@ -49,6 +49,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         "streams": {} if report is None else dict(report.get("streams", {})),
         "archive": {} if report is None else dict(report.get("archive", {})),
         "outcomes": {} if report is None else _outcomes(report),
+        "keys": {} if report is None else _weights(report),
         "stores": {name: disk_bytes(path) for name, path in _stores(settings)},
     }
 
@@ -105,6 +106,14 @@ def _behind(report: Mapping[str, Any]) -> int:
 def _outcomes(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     return {
         f"{build['view']} build {number}": dict(build["outcomes"])
+        for number, build in report.get("builds", {}).items()
+    }
+
+
+def _weights(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What keys weigh in each build's state, as sampled lately."""
+    return {
+        f"{build['view']} build {number}": build.get("keys")
         for number, build in report.get("builds", {}).items()
     }
 
@@ -181,10 +190,11 @@ def _print_builds(facts: Mapping[str, Any]) -> None:
         for stream in facts["streams"].values()
         for build, behind in stream["catching_up"].items()
     }
-    columns = tuple(COUNTS.values())
+    columns = (*COUNTS.values(), "a key", "at most")
     shown = table("view", "build", "status", *columns, numbers=("build", *columns))
     for build in facts["builds"]:
-        counts = facts["outcomes"].get(f"{build['view']} build {build['id']}", {})
+        name = f"{build['view']} build {build['id']}"
+        counts, weight = facts["outcomes"].get(name, {}), facts["keys"].get(name) or {}
         behind = waiting.get(str(build["id"]))
         state = "serves" if build["serves"] else build["status"].replace("_", " ")
         state += "" if behind is None else f", {number(behind)} to go"
@@ -193,6 +203,7 @@ def _print_builds(facts: Mapping[str, Any]) -> None:
             build["view"],
             build["id"],
             state,
-            *(number(counts.get(name)) for name in COUNTS),
+            *(number(counts.get(outcome)) for outcome in COUNTS),
+            *(size(weight[one]) if weight else "" for one in ("mean_bytes", "greatest_bytes")),
         )
     show(shown)

@@ -19,6 +19,7 @@ import orjson
 from ...schemas.errors import TegulaError
 from ...state.rows import COUNTERS
 from ...state.shard import Shard
+from ...state.weighing import Scales
 from ..deployed import Deployed
 from ..settings import Settings
 from .archiving import Archiving
@@ -66,6 +67,7 @@ class Housekeeping:
         self._engine = engine
         self._started_us = engine.now_us()
         self._rate = _Rate(engine.now_us(), 0, 0.0)
+        self._scales = Scales()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tegula-keeper", daemon=True)
 
@@ -85,6 +87,8 @@ class Housekeeping:
         for shard in self._engine.shards:
             shard.sync()
         self._engine.survey()
+        builds = [build.id for build in self._engine.deployed.builds]
+        self._scales.turn(self._engine.shards, builds)
         self.report()
 
     def stop(self) -> None:
@@ -104,7 +108,7 @@ class Housekeeping:
             "at_us": now_us,
             "events_per_second": round(self._rate.per_second, 1),
             "streams": {name: _stream(engine, name) for name in list(engine.streams)},
-            "builds": _builds(engine),
+            "builds": _builds(engine, self._scales),
             "commits": [shard.commit_number for shard in engine.shards],
             "mirrored": mirrored,
             "mirror_fault": _shown(engine.mirrors.fault),
@@ -158,14 +162,16 @@ def _shown(fault: TegulaError | None) -> dict[str, Any] | None:
     return None if fault is None else fault.as_dict()
 
 
-def _builds(engine: Observed) -> dict[str, dict[str, Any]]:
+def _builds(engine: Observed, scales: Scales) -> dict[str, dict[str, Any]]:
     report: dict[str, dict[str, Any]] = {}
     deployed = engine.deployed  # once: the engine replaces it meanwhile
     for build in deployed.builds:
+        weight = scales.weight(build.id)
         report[str(build.id)] = {
             "view": build.view,
             "status": deployed.statuses[build.id],
             "outcomes": outcomes(engine.shards, build.id),
+            "keys": None if weight is None else weight._asdict(),
         }
     return report
 
