@@ -7,12 +7,14 @@ is which, and every window, is computed again: outcomes in plain Python, windows
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
 import tegula as tg
-from tegula import agg, lifetime, sliding, tumbling
+from tegula import agg, last, lifetime, session, since, sliding, tumbling
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US
 from tests.oracle import naive as plain
 from tests.oracle.real import blocks, different, micros, naive, read
@@ -57,6 +59,21 @@ CHANNELS = tg.FeatureView(
         "edits_ever": agg.count().over(lifetime()),
     },
 )
+ORDERED = tg.FeatureView(
+    "ordered",
+    entity=CHANNELS.entity,
+    stream=EDITS,
+    allowed_lateness="36h",
+    history="1h",
+    features={
+        # An exact window keeps instants, so that a read inside of a second is exact for all.
+        "edits_1m": agg.count().over(sliding("1m", resolution="exact")),
+        "delta_of_20": agg.mean("delta").over(last(20)),
+        "burst": agg.count().over(session("2m", lateness="36h")),
+        "burst_began": agg.min("at").over(session("2m", lateness="36h")),
+        "since_robot": agg.count().over(since(robot, cap=5_000)),
+    },
+)
 HOUR, QUARTER = HOUR_US, 15 * MINUTE_US
 QUERY = f"""
     select
@@ -73,6 +90,29 @@ QUERY = f"""
     from probes left join edits
         on edits.channel = probes.channel and event_us < t and place < until
     group by probe, t
+    order by probe
+"""
+
+ORDERED_QUERY = f"""
+    with held as (
+        select probe, t, event_us, edits.place, delta, "isRobot",
+            lag(event_us) over (partition by probe order by event_us) as before
+        from probes left join edits
+            on edits.channel = probes.channel and event_us < t and place < until
+    ), marks as (
+        select probe,
+            max(event_us) filter (before is null or event_us - before > {2 * MINUTE_US}) as began,
+            max((event_us, place)) filter ("isRobot") as robot
+        from held group by probe
+    )
+    select
+        count(*) filter (event_us >= t - {MINUTE_US}) as edits_1m,
+        list_avg(list(delta order by event_us, place) [-20:]) as delta_of_20,
+        count(*) filter (event_us >= began) as burst,
+        any_value(began) as burst_began,
+        count(event_us) filter (robot is null or (event_us, place) > robot) as since_robot
+    from held join marks using (probe)
+    group by probe
     order by probe
 """
 
@@ -99,10 +139,11 @@ def probes(rng: np.random.Generator, rows: pl.DataFrame, end_us: int) -> pl.Data
 def test_oracle_edits_have_the_outcomes_and_windows_that_are_computed_again(seed):
     rng = np.random.default_rng(seed)
     events = edits()
-    asked, got = [], {name: [] for name in CHANNELS.features}
+    asked: list[pl.DataFrame] = []
+    got: dict[str, list[Any]] = {name: [] for name in (*CHANNELS.features, *ORDERED.features)}
     records = []
     start_us = int(events["log"][0])
-    with tg.TestDriver(CHANNELS, at=start_us, shards=2) as driver:
+    with tg.TestDriver(CHANNELS, ORDERED, at=start_us, shards=2) as driver:
         for end_us, rows in blocks(events, "log", BLOCK_US):
             driver.advance_to(end_us)
             driver.send("edits", rows.select(*EDITS.schema).to_dicts(), partition="0")
@@ -112,8 +153,9 @@ def test_oracle_edits_have_the_outcomes_and_windows_that_are_computed_again(seed
             ]
             ask = probes(rng, rows, end_us)
             keys = [(channel,) for channel in ask["channel"]]
-            for name, column in read(driver, "channels", keys, ask["t"].to_list()).items():
-                got[name] += column
+            for view in ("channels", "ordered"):
+                for name, column in read(driver, view, keys, ask["t"].to_list()).items():
+                    got[name] += column
             asked.append(ask)
         outcomes = driver.outcomes("channels")
         letters = driver.dead_letters("edits")
@@ -127,6 +169,7 @@ def test_oracle_edits_have_the_outcomes_and_windows_that_are_computed_again(seed
     assert expected_outcomes["late"] > 0
     held = events.filter(pl.col("place").is_in([record.offset for record in folded]))
     every = pl.concat(asked).with_row_index("probe")
-    expected = naive(QUERY, probes=every, edits=held.drop("log").rename({"at": "event_us"}))
-    assert different(got, expected) == []
+    tables = {"probes": every, "edits": held.drop("log").rename({"at": "event_us"})}
+    assert different(got, naive(QUERY, **tables)) == []
+    assert different(got, naive(ORDERED_QUERY, **tables), rel_tol=1e-9) == []
     assert every["t"].max() - every["t"].min() > 0.9 * DAY_US  # type: ignore[operator]

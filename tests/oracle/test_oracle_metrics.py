@@ -17,7 +17,7 @@ from tegula.schemas.time import DAY_US, HOUR_US
 from tests.oracle.real import blocks, different, micros, naive, read
 from tests.support.oracles import oracle
 
-SERIES_COUNT = 5
+SERIES_COUNT = 12
 BLOCK_US = 3 * DAY_US
 PROBES_A_BLOCK = 20
 

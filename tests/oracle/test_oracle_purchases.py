@@ -1,8 +1,8 @@
 """Purchases and returns of a shop, read for each user at each checkout.
 
-The windows are those of the quick start that the data come from: 3, 14 and 30 days, sum, count and
-average. No expected values come with it, so they are computed in SQL. What is left out: the join
-with the users' table, which waits for lookups.
+The windows are those of the quick start that the data come from: 3, 14 and 30 days, sum, count,
+average and the last ten. No expected values come with it, so they are computed in SQL. What is left
+out: the join with the users' table, which waits for lookups.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def view(name: str) -> tg.FeatureView:
             f"count_{days}d": agg.count().over(window),
             f"mean_{days}d": agg.mean(amount).over(window),
             f"last_{days}d": agg.last(amount).over(window),
+            f"last_10_{days}d": agg.last_n(amount, 10).over(window),
         }
     return tg.FeatureView(
         name,
@@ -57,6 +58,7 @@ def query(name: str) -> str:
             f"count(event_us) {inside} as count_{days}d",
             f"avg({amount}) {inside} as mean_{days}d",
             f"arg_max({amount}, (event_us, place)) {inside} as last_{days}d",
+            f"list({amount} order by event_us, place) {inside} [-10:] as last_10_{days}d",
         ]
     return f"""select {", ".join(columns)} from probes left join events using (user_id)
         group by probe, t order by probe"""

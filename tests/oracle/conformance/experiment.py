@@ -59,7 +59,7 @@ class Experiment:
     """One view over one stream, what arrives, and what is read of it.
 
     `lateness_us`: the view's allowed lateness. `expired`: which arrivals must be refused as too
-    late; None where nobody says.
+    late; none where nobody says.
     """
 
     columns: Mapping[str, DataType]
@@ -69,7 +69,7 @@ class Experiment:
     probes: Sequence[Probe] = ()
     where: pl.Expr | None = None
     lateness_us: int | None = None
-    expired: tuple[int, ...] | None = None
+    expired: tuple[int, ...] = ()
     rel_tol: float = 1e-9
     abs_tol: float = 0.0
 

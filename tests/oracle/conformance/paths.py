@@ -29,6 +29,7 @@ from tegula.serving.read import FeatureReader
 from tegula.serving.receipts import Waiter
 from tegula.state.fold import gather
 from tegula.state.keys import encode_key, shard_of
+from tegula.state.shard import StoredKey
 from tegula.windows.finish import finish
 
 from .experiment import EVENT_TIME, Arrival, Experiment, Probe
@@ -155,9 +156,12 @@ def _from_state(
     build = _build(driver)
     kinds = [kind.kind for _, kind in build.entity_keys]
     for probe in probes:
-        key = encode_key(probe.key, kinds)
-        shard = driver.engine.shards[shard_of(key, SHARDS)]
-        found = gather(build.shape, [key], shard.read_keys(build.id, [key]))
+        # A null key belongs to no event, so there is nothing of it in the state.
+        key, stored = b"", [StoredKey(None, None, (), ())]
+        if None not in probe.key:
+            key = encode_key(probe.key, kinds)
+            stored = driver.engine.shards[shard_of(key, SHARDS)].read_keys(build.id, [key])
+        found = gather(build.shape, [key], stored)
         columns = finish(build.shape, found.tiles, probe.at_us, np.asarray(found.horizon_us))
         parts = {
             feature.name: (column.values[0], Status(int(column.statuses[0])).name)
