@@ -31,14 +31,14 @@ from tegula.serving.plan import FeaturePlan, Part
 from tegula.serving.read import FeatureReader
 from tegula.serving.single import single_key
 from tegula.serving.single_code import quick
-from tegula.state.dead_letter import DeadLetter
 from tegula.state.keys import encode_key
 from tegula.state.registry import BuildRow, Registry
 from tests.oracle import naive
+from tests.simulation.checks import check_archive
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.records import KEYS, RUBBISH, drawn_row
-from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts, matches
+from tests.simulation.views import POOL, STREAMS, ViewFacts, matches
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -289,8 +289,8 @@ class World:
         assert not waiting, f"still catching up: {waiting}"
         for row in live:
             self._check_build(row, facts[row.structural])
-        for stream in self._engine.streams:
-            self._check_archive(stream)
+        for stream, reader in self._engine.streams.items():
+            check_archive(reader, self.settings.lake_path, stream, self.records[stream])
 
     def _check_build(self, row: BuildRow, facts: ViewFacts) -> None:
         folded, expected = naive.judge(self.records[facts.stream], facts.rules())
@@ -355,27 +355,6 @@ class World:
         if later and status is Status.EMPTY and wanted == "NOT_FOUND":
             return  # only the tile's second is known, which the newest event may share
         assert status.name == wanted, f"{where}, expected {wanted}"
-
-    def _check_archive(self, stream: str) -> None:
-        """Every record once, in order, in the archive; every bad one once in the dead letter."""
-        reader = self._engine.streams[stream]
-        archive = reader._archive
-        wanted: dict[str, list[int]] = {}
-        bad: set[tuple[str, int]] = set()
-        for record in self.records[stream]:
-            wanted.setdefault(str(record.partition), []).append(record.offset)
-            if record.at_us is None or record.at_us > record.log_us + AHEAD_US:
-                bad.add((str(record.partition), record.offset))
-        rows = archive.open({name: archive.bounds(name)[0] for name in archive.partitions()})
-        found: dict[str, list[int]] = {}
-        while (batch := rows.poll(1 << 16)) is not None:
-            both = [*batch.offsets.tolist(), *(one.offset for one in batch.bad)]
-            found.setdefault(batch.partition, []).extend(sorted(both))
-        assert found == wanted
-        letters = DeadLetter(self.settings.lake_path, stream).list(limit=1_000_000)
-        positions = [(letter.partition, letter.offset) for letter in letters]
-        assert len(positions) == len(set(positions))
-        assert set(positions) == bad
 
     def close(self) -> None:
         self.faults.armed = False
