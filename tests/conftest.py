@@ -53,9 +53,11 @@ class RootIsNoTestPackage:
 def pytest_configure(config: pytest.Config) -> None:
     # A conftest's own hooks see its folder only; what it registers sees every folder.
     config.pluginmanager.register(RootIsNoTestPackage())
-    # Workers of a distributed run get the options of the run that started them, so: one seed.
+    # Workers of a distributed run begin with the environment of the run that starts them, so: one
+    # seed, also for the names of tests, which must be the same in all of them.
     if config.option.hypothesis_seed is None:
-        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+        drawn = os.environ.setdefault("PYTEST_RUN_SEED", str(secrets.randbelow(2**32)))
+        config.option.hypothesis_seed = drawn
     if config.option.hypothesis_profile is None:
         settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
