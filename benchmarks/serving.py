@@ -147,7 +147,8 @@ def tiles_of_events(
     newest_us = event_us[np.append(np.flatnonzero(np.diff(owner)), count - 1)]
     rung = np.full(count, build.shape.finest, np.uint8)
     rows = np.ones(count, np.int64)
-    return owner, Tiles(event_us - event_us % SECOND_US, rung, rows, tuple(columns)), newest_us
+    start_us = event_us - event_us % build.shape.finest_us
+    return owner, Tiles(start_us, rung, rows, tuple(columns)), newest_us
 
 
 def _rows(

@@ -19,7 +19,7 @@ from ..windows.geometry import (
     Tumbling,
     Window,
 )
-from ..windows.ladder import RUNG_US
+from ..windows.ladder import RUNG_US, SECOND
 from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
 
@@ -79,10 +79,12 @@ def _lateness(build: Build) -> str:
 
 def _rungs(shape: Shape) -> str:
     """The rungs from fine to coarse, each with how far before the horizon it begins."""
-    told = [_width(shape.finest)]
+    told = [_width(SECOND)]
     for rung, distance_us in reversed(shape.coarsening):
         before = f"{_rounded(distance_us)} before " if distance_us else ""
         told.append(f"{_width(rung)} from {before}the horizon")
+    if shape.segment_reach_us is not None:
+        told.append(f"instants beside them for {_rounded(shape.segment_reach_us)}")
     return ", ".join(told)
 
 

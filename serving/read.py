@@ -11,23 +11,23 @@ A view that cannot be read costs its own values; the other views of the request 
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
 from ..schemas.outcomes import Status
 from ..state.keys import shard_of
-from ..state.online.rows import OnlineReader
-from ..state.packing import unpack
+from ..state.online.rows import OnlineReader, Segments
+from ..state.packing import STAMPED_BYTES
 from ..windows.finish import finish
-from ..windows.shape import Shape
-from ..windows.tiles import NEVER_US, KeyedTiles, bounds_of, concat_tiles, empty_tiles
+from ..windows.segments import hours_of_all_edges, hours_of_edges
+from ..windows.tiles import NEVER_US
 from .plan import FeaturePlan, Part
 from .single import SingleAnswer
+from .single_cuts import NO_SEGMENTS
+from .tables import NO_ROW, StoredRow, instants_of, newest_before, table_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,8 +43,9 @@ FEW_KEYS: Final = 16
 
 LOG_EVERY_S: Final = 10.0
 
-Row = tuple[bytes | None, bytes | None]
-NO_ROW: Final[Row] = (None, None)
+_NEWEST_AND_HORIZON: Final = struct.Struct("<16xq24xq")
+assert _NEWEST_AND_HORIZON.size == STAMPED_BYTES
+
 Bounds = tuple[list[int], list[int]]
 
 
@@ -137,13 +138,18 @@ class FeatureReader:
         reply: Reply,
     ) -> None:
         """Answer some keys one by one, from their rows as they lie where that can be."""
-        rows = self._rows(part, keys, shards)
-        answers = [_failed(part) if row is None else part.single(*row, at_us) for row in rows]
+        rows = self._rows(part, keys, shards, _hours(part, at_us))
+        answers = [
+            _failed(part) if row is None else part.single(row[0], row[1], at_us, row[2])
+            for row in rows
+        ]
         declined = [i for i, answer in enumerate(answers) if answer is None]
         if declined:
-            columns = _by_columns(part, [rows[i] or NO_ROW for i in declined], at_us)
-            for i, answer in zip(declined, columns, strict=True):
-                answers[i] = answer
+            again = self._refined(part, [keys[i] for i in declined], shards, at_us)
+            stored = again or [rows[i] for i in declined]
+            columns = _by_columns(part, [row or NO_ROW for row in stored], at_us)
+            for i, row, answer in zip(declined, stored, columns, strict=True):
+                answers[i] = _failed(part) if row is None else answer
         whole = [answer for answer in answers if answer is not None]
         for number, name in enumerate(part.names):
             reply.values[name] = [answer.values[number] for answer in whole]
@@ -164,10 +170,16 @@ class FeatureReader:
         distinct = list(dict.fromkeys(keys))
         place = {key: i for i, key in enumerate(distinct)}
         index = [place[key] for key in keys]
-        rows = self._rows(part, distinct, shards)
+        rows = self._rows(part, distinct, shards, _hours(part, at_us))
+        unsettled = [i for i, row in enumerate(rows) if row and not _is_settled(row, at_us)]
+        again = self._refined(part, [distinct[i] for i in unsettled], shards, at_us)
+        for i, row in zip(unsettled, again, strict=False):
+            rows[i] = row
         failed = [i for i, row in enumerate(rows) if row is None]
-        keyed, horizon_us = _table(part.shape, [row or NO_ROW for row in rows])
-        columns = finish(part.shape, keyed, at_us, horizon_us, part.features)
+        stored = [row or NO_ROW for row in rows]
+        keyed, horizon_us = table_of(part.shape, stored)
+        instants = instants_of(part.shape, stored)
+        columns = finish(part.shape, keyed, at_us, horizon_us, part.features, instants)
         for name, column in zip(part.names, columns, strict=True):
             values, statuses = column.values, column.statuses.tolist()
             for i in failed:
@@ -178,25 +190,61 @@ class FeatureReader:
                 starts, ends = column.start_us.tolist(), column.end_us.tolist()
                 reply.bounds[name] = [starts[i] for i in index], [ends[i] for i in index]
         if detailed:
-            newest = _newest(keyed, at_us)
+            newest = newest_before(keyed, instants, at_us)
             reply.newest_us[part.view] = [newest[i] for i in index]
 
-    def _rows(self, part: Part, keys: Sequence[bytes | None], shards: int) -> list[Row | None]:
-        """(head, body) of each key; None where its shard is not complete for the part's build.
+    def _refined(
+        self, part: Part, keys: Sequence[bytes | None], shards: int, at_us: int
+    ) -> list[StoredRow | None]:
+        """The rows of keys anew, with all segments that any edge may cut; none without segments."""
+        if part.shape.segment_reach_us is None or not keys:
+            return []
+        hours = hours_of_all_edges({one.window for one in part.features}, at_us)
+        return self._rows(part, keys, shards, hours)
 
-        A null key has no rows.
+    def _rows(
+        self, part: Part, keys: Sequence[bytes | None], shards: int, hours: Sequence[int]
+    ) -> list[StoredRow | None]:
+        """The rows of each key; None where its shard is not complete for the part's build.
+
+        `hours` are those whose segments are wanted. A null key has no rows.
         """
-        rows: list[Row | None] = [NO_ROW] * len(keys)
+        rows: list[StoredRow | None] = [NO_ROW] * len(keys)
         by_shard: dict[int, list[tuple[int, bytes]]] = {}
         for i, key in enumerate(keys):
             if key is not None:
                 by_shard.setdefault(shard_of(key, shards), []).append((i, key))
         for shard, members in by_shard.items():
-            mark, found = self._store.read(shard, part.build, [key for _, key in members])
+            wanted = [key for _, key in members]
+            segments: Sequence[Segments]
+            if hours:
+                mark, found, segments = self._store.read_with_segments(
+                    shard, part.build, wanted, hours
+                )
+            else:
+                mark, found = self._store.read(shard, part.build, wanted)
+                segments = [NO_SEGMENTS] * len(wanted)
             complete = mark is not None and part.build in mark.builds
-            for (i, _), row in zip(members, found, strict=True):
-                rows[i] = row if complete else None
+            for (i, _), (head, body), beside in zip(members, found, segments, strict=True):
+                rows[i] = (head, body, beside) if complete else None
         return rows
+
+
+def _hours(part: Part, at_us: int) -> Sequence[int]:
+    """The hours whose segments a reader needs after the newest event of its keys."""
+    if part.shape.segment_reach_us is None:
+        return ()
+    return hours_of_edges({one.window for one in part.features}, at_us)
+
+
+def _is_settled(row: StoredRow, at_us: int) -> bool:
+    """Whether the instant lies after the key's newest event, and at or after its horizon."""
+    for block in row[:2]:
+        if block is not None and len(block) >= STAMPED_BYTES:
+            newest_us, horizon_us = _NEWEST_AND_HORIZON.unpack_from(block)
+            if at_us <= newest_us or at_us < horizon_us:
+                return False
+    return True
 
 
 def _failed(part: Part) -> SingleAnswer:
@@ -204,46 +252,16 @@ def _failed(part: Part) -> SingleAnswer:
     return SingleAnswer([None] * count, [_ERROR] * count)
 
 
-def _by_columns(part: Part, rows: Sequence[Row], at_us: int) -> list[SingleAnswer]:
+def _by_columns(part: Part, rows: Sequence[StoredRow], at_us: int) -> list[SingleAnswer]:
     """The answers for some keys, finished as columns."""
-    keyed, horizon_us = _table(part.shape, rows)
-    columns = finish(part.shape, keyed, at_us, horizon_us, part.features)
+    keyed, horizon_us = table_of(part.shape, rows)
+    instants = instants_of(part.shape, rows)
+    columns = finish(part.shape, keyed, at_us, horizon_us, part.features, instants)
     statuses = [column.statuses.tolist() for column in columns]
     return [
         SingleAnswer([column.values[i] for column in columns], [one[i] for one in statuses])
         for i in range(len(rows))
     ]
-
-
-def _table(shape: Shape, rows: Sequence[Row]) -> tuple[KeyedTiles, np.ndarray]:
-    """All rows as one table of tiles by key, and the keys' horizons."""
-    newest_us, horizon_us = np.full(len(rows), NEVER_US), np.full(len(rows), NEVER_US)
-    owners, parts = [np.empty(0, dtype=np.int64)], [empty_tiles(shape)]
-    for side in (1, 0):  # bodies hold the older tiles
-        have = np.array([i for i, row in enumerate(rows) if row[side] is not None], dtype=np.int64)
-        if not len(have):
-            continue
-        blocks = unpack(shape, [rows[i][side] or b"" for i in have.tolist()], stamped=True)
-        owners.append(np.repeat(have, np.diff(blocks.bounds)))
-        parts.append(blocks.tiles)
-        newest_us[have] = np.maximum(newest_us[have], blocks.newest_us)
-        horizon_us[have] = np.maximum(horizon_us[have], blocks.stamps.horizon_us)
-    owner = np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    tiles = concat_tiles(parts).take(order)
-    keys = pa.array([b""] * len(rows), type=pa.large_binary())
-    return KeyedTiles(keys, bounds_of(owner[order], len(rows)), newest_us, tiles), horizon_us
-
-
-def _newest(keyed: KeyedTiles, at_us: int) -> list[int | None]:
-    """The newest event time before `at_us` of each key; a tile's start where only that is known."""
-    newest_us = np.where(keyed.newest_us < at_us, keyed.newest_us, NEVER_US)
-    later = np.flatnonzero(keyed.newest_us >= at_us)
-    if len(later):
-        key, starts = keyed.key_of_tile, keyed.tiles.start_us
-        before = (starts < at_us) & np.isin(key, later)
-        np.maximum.at(newest_us, key[before], starts[before])
-    return [None if at == NEVER_US else at for at in newest_us.tolist()]
 
 
 def _fail(reply: Reply, names: Sequence[str], key_count: int, detailed: bool) -> None:

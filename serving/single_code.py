@@ -18,8 +18,8 @@ from ..state import packing
 from ..windows.algebra import OVERFLOWED, Reading
 from .single import SingleAnswer, SingleKey
 
-AnswerOne = Callable[[bytes | None, bytes | None, int], SingleAnswer | None]
-"""`SingleKey.answer`: from a key's head and body, and an instant."""
+AnswerOne = Callable[..., SingleAnswer | None]
+"""`SingleKey.answer`: from a key's head and body, an instant, and segments if there are any."""
 
 _HEADER: Final = struct.Struct("<4sII4sq24xq")
 """What is looked at of prefix and stamp: magic, version and kind; tiles; heap bytes; layout;
@@ -27,9 +27,9 @@ newest event time; horizon."""
 assert _HEADER.size == packing.STAMPED_BYTES
 
 _TEMPLATE: Final = """\
-def answer(head, body, at_us):
+def answer(head, body, at_us, segments={{}}):
     if head is None or body is None or len(head) < {stamped} or len(body) < {stamped}:
-        return general(head, body, at_us)
+        return general(head, body, at_us, segments)
     tag, recent, heap, layout, newest_us, horizon_us = header(head)
     tag_b, count, heap_b, layout_b, newest_b_us, horizon_b_us = header(body)
     total_at = {stamped} + recent * {record} + heap
@@ -43,7 +43,7 @@ def answer(head, body, at_us):
         or len(head) != total_at + {summary} or len(body) != records_at + count * {summary}
         or not recent
     ):
-        return general(head, body, at_us)
+        return general(head, body, at_us, segments)
     first_us, = start(head, {stamped})
     newest_us = max(newest_us, newest_b_us){retained}
     total = record(head, total_at)
@@ -56,7 +56,7 @@ def answer(head, body, at_us):
 _WINDOW: Final = """\
     older_us, newer_us = bounds{w}(at_us)
     if older_us > first_us or newer_us <= newest_us:
-        return general(head, body, at_us)
+        return general(head, body, at_us, segments)
     begin = bisect_left(starts, older_us)
     if begin < count:
         found = record(body, records_at + begin * {summary})
@@ -78,12 +78,14 @@ _FEATURE: Final = """\
 
 _RETAINED: Final = """
     if newest_us < at_us - {retention_us}:
-        return general(head, body, at_us)"""
+        return general(head, body, at_us, segments)"""
 
 
 def quick(key: SingleKey) -> AnswerOne:
     """The answers of `key`, quicker where they can be written out."""
     if any(slot.summary is None for read in key.reads for slot in read.slots):
+        return key.answer
+    if any(read.is_fine for read in key.reads):
         return key.answer
     scope: dict[str, Any] = {
         "SingleAnswer": SingleAnswer,
@@ -92,7 +94,7 @@ def quick(key: SingleKey) -> AnswerOne:
         "bisect_left": bisect_left,
         "general": key.answer,
         "header": _HEADER.unpack_from,
-        "record": key.summary.unpack_from,
+        "record": key.form.summary.unpack_from,
         "start": struct.Struct("<q").unpack_from,
     }
     source = _source(key, scope)
@@ -110,11 +112,11 @@ def _source(key: SingleKey, scope: dict[str, Any]) -> str:
         retained = _RETAINED.format(retention_us=key.retention_us)
     return _TEMPLATE.format(
         stamped=packing.STAMPED_BYTES,
-        record=key.dtype.itemsize,
-        summary=key.summary.size,
+        record=key.form.dtype.itemsize,
+        summary=key.form.summary.size,
         head_tag=_tag(packing.ONLINE_HEAD),
         body_tag=_tag(packing.ONLINE_BODY),
-        layout=key.layout.to_bytes(4, "little"),
+        layout=key.form.layout.to_bytes(4, "little"),
         retained=retained,
         totals="\n".join(totals),
         windows="".join(_window(key, w, scope) for w in range(len(key.reads))),
@@ -125,7 +127,7 @@ def _source(key: SingleKey, scope: dict[str, Any]) -> str:
 
 def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
     """The text that finishes the features of one window."""
-    window, slots, finishes = key.reads[number]
+    window, slots, finishes, _ = key.reads[number]
     scope[f"bounds{number}"] = window.bounds
     merged, alone = [], []
     for s, slot in enumerate(slots):
@@ -136,7 +138,10 @@ def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
         alone.append(f"        x{s} = t{begin}")
     texts = [
         _WINDOW.format(
-            w=number, summary=key.summary.size, merged="\n".join(merged), alone="\n".join(alone)
+            w=number,
+            summary=key.form.summary.size,
+            merged="\n".join(merged),
+            alone="\n".join(alone),
         )
     ]
     for n, finish_one, reads_instant, params, chosen, convert, empty in finishes:

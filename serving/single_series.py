@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..state.online.rows import Segments
 from ..windows.series import expand, status_of
 from ..windows.shape import Shape, WindowedFeature
 from .single import SingleAnswer, single_key
 from .single_code import AnswerOne, quick
+from .single_cuts import NO_SEGMENTS
 
 
 def answer_one(shape: Shape, features: Sequence[WindowedFeature]) -> AnswerOne:
@@ -20,8 +22,10 @@ def answer_one(shape: Shape, features: Sequence[WindowedFeature]) -> AnswerOne:
     # Nearly all windows of a series end before now, which straight code hands on anyhow.
     answer_flat = single_key(shape, flat).answer
 
-    def answer(head: bytes | None, body: bytes | None, at_us: int) -> SingleAnswer | None:
-        found = answer_flat(head, body, at_us)
+    def answer(
+        head: bytes | None, body: bytes | None, at_us: int, segments: Segments = NO_SEGMENTS
+    ) -> SingleAnswer | None:
+        found = answer_flat(head, body, at_us, segments)
         if found is None:
             return None
         statuses = np.array(found.statuses)

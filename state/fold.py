@@ -1,7 +1,8 @@
 """Folding: all chunks of some keys into their heads, and what lies before the horizon into bodies.
 
 A fold takes *all* chunks of each of its keys, merges them with head and body, moves the horizon on
-and makes older tiles coarser, in one write. It is a commit of its shard (it has a number and an
+and makes older tiles coarser, in one write. Instants go into segments (`segments.py`), and only as
+part of their seconds into head and body. It is a commit of its shard (it has a number and an
 outbox row) and never runs beside another. Many keys are folded at once, as columns.
 """
 
@@ -14,8 +15,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from ..schemas.time import SECOND_US
 from ..windows.algebra import Int64s
 from ..windows.coarsen import coarsen, prune
+from ..windows.ladder import INSTANT
+from ..windows.segments import to_seconds
 from ..windows.shape import Shape
 from ..windows.tiles import (
     NEVER_US,
@@ -26,7 +30,8 @@ from ..windows.tiles import (
     group,
 )
 from .packing import BODY, HEAD, ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
-from .rows import BODY_SUFFIX, HEAD_SUFFIX, build_prefix, chunk_suffix
+from .rows import BODY_SUFFIX, HEAD_SUFFIX, build_prefix, chunk_suffix, segment_suffix
+from .segments import Moved, SegmentChanges, change_segments
 from .shard import Shard, StoredKey
 
 HEAD_TILES_MAX: Final = 1024
@@ -35,13 +40,17 @@ HEAD_TILES_MAX: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a fold left of each key: head and body as online rows; None where the key is gone."""
+    """What a fold left of each key: head and body as online rows; None where the key is gone.
+
+    `segments` are those that it wrote, as (key, number, online row), or dropped (None).
+    """
 
     commit: int
     build: int
     keys: Sequence[bytes]
     heads: Sequence[bytes | None]
     bodies: Sequence[bytes | None]
+    segments: Sequence[tuple[bytes, int, bytes | None]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +102,20 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     """
     stored = shard.read_keys(build, keys)
     gathered = gather(shape, keys, stored)
-    horizons = _horizons(shape, gathered, horizon_us)
-    per_tile = horizons[gathered.key]
-    tiles, keep = coarsen(shape, gathered.tiles.tiles, per_tile)
+    whole = gathered
+    if shape.segment_reach_us is not None:
+        whole = _in_seconds(shape, gathered)
+    horizons = _horizons(shape, whole, horizon_us)
+    per_tile = horizons[whole.key]
+    tiles, keep = coarsen(shape, whole.tiles.tiles, per_tile)
     kept = np.flatnonzero(keep)
-    key, tiles = group(shape, gathered.key[kept], tiles.take(kept))
+    key, tiles = group(shape, whole.key[kept], tiles.take(kept))
     tiles = prune(shape, tiles, horizons[key])
     before = tiles.start_us < horizons[key]
     number = shard.commit_number + 1
-    whole = np.full(len(keys), number, dtype=np.uint64)
+    numbers = np.full(len(keys), number, dtype=np.uint64)
     incarnation = np.full(len(keys), shard.incarnation, dtype=np.uint64)
-    stamps = Stamps(incarnation, whole, whole, horizons)
+    stamps = Stamps(incarnation, numbers, numbers, horizons)
     present = np.diff(bounds_of(key, len(keys))) > 0
     blocks: dict[int, list[bytes | None]] = {}
     for kinds, side in (((HEAD, ONLINE_HEAD), ~before), ((BODY, ONLINE_BODY), before)):
@@ -117,13 +129,39 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
         for kind in kinds:
             packed = pack(shape, keyed, kind, stamps)
             blocks[kind] = [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
-    _write(shard, build, keys, stored, blocks[HEAD], blocks[BODY])
-    return Folded(number, build, keys, blocks[ONLINE_HEAD], blocks[ONLINE_BODY])
+    changes = SegmentChanges()
+    if shape.segment_reach_us is not None:
+        moved = Moved(build, keys, gathered.horizon_us, horizons, present)
+        changes = _segments(shard, shape, moved, gathered)
+    _write(shard, build, keys, stored, blocks[HEAD], blocks[BODY], changes)
+    segments: list[tuple[bytes, int, bytes | None]] = [
+        (keys[one], at, block)
+        for one, at, block in zip(changes.keys, changes.numbers, changes.online, strict=True)
+    ]
+    segments.extend((keys[one], at, None) for one, at in changes.dropped)
+    return Folded(number, build, keys, blocks[ONLINE_HEAD], blocks[ONLINE_BODY], segments)
+
+
+def _in_seconds(shape: Shape, gathered: Gathered) -> Gathered:
+    """The same with instants merged into their seconds."""
+    keyed = gathered.tiles
+    tiles, _ = to_seconds(keyed.tiles)
+    key, tiles = group(shape, gathered.key, tiles)
+    coarse = KeyedTiles(keyed.keys, bounds_of(key, len(keyed)), keyed.newest_us, tiles)
+    return Gathered(key, coarse, gathered.horizon_us)
+
+
+def _segments(shard: Shard, shape: Shape, moved: Moved, gathered: Gathered) -> SegmentChanges:
+    """What becomes of the instants among what was gathered, and of older segments."""
+    tiles = gathered.tiles.tiles
+    instants = np.flatnonzero(tiles.rung == INSTANT)
+    key = gathered.key[instants]
+    return change_segments(shard.segments, shape, moved, key, tiles.take(instants))
 
 
 def _horizons(shape: Shape, gathered: Gathered, horizon_us: int) -> Int64s:
     """Each key's new horizon: never back, on the grid, and further on where a head is too long."""
-    aligned = horizon_us - horizon_us % shape.finest_us if horizon_us > NEVER_US else NEVER_US
+    aligned = horizon_us - horizon_us % SECOND_US if horizon_us > NEVER_US else NEVER_US
     horizons: Int64s = np.maximum(gathered.horizon_us, aligned)
     tiles = gathered.tiles.tiles
     in_head = tiles.start_us >= horizons[gathered.key]
@@ -133,7 +171,7 @@ def _horizons(shape: Shape, gathered: Gathered, horizon_us: int) -> Int64s:
         end = int(gathered.tiles.bounds[owner + 1])
         moved = int(tiles.start_us[end - HEAD_TILES_MAX])
         moved = min(moved, latest_us)
-        horizons[owner] = max(int(horizons[owner]), moved - moved % shape.finest_us)
+        horizons[owner] = max(int(horizons[owner]), moved - moved % SECOND_US)
     return horizons
 
 
@@ -144,6 +182,7 @@ def _write(
     stored: Sequence[StoredKey],
     heads: Sequence[bytes | None],
     bodies: Sequence[bytes | None],
+    changes: SegmentChanges,
 ) -> None:
     prefix = build_prefix(build)
     puts: list[tuple[bytes, bytes]] = []
@@ -155,4 +194,7 @@ def _write(
             deletes.extend((base + HEAD_SUFFIX, base + BODY_SUFFIX))
         else:
             puts.extend(((base + HEAD_SUFFIX, head), (base + BODY_SUFFIX, body)))
-    shard.write_folded(build, puts, deletes, keys)
+    segments = zip(changes.keys, changes.numbers, changes.stored, strict=True)
+    puts.extend((prefix + keys[one] + segment_suffix(at), block) for one, at, block in segments)
+    deletes.extend(prefix + keys[one] + segment_suffix(at) for one, at in changes.dropped)
+    shard.write_folded(build, puts, deletes, keys, changes.by_key(len(keys)))

@@ -11,7 +11,7 @@ lost or refused at any time, and then the outbox says what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,11 +30,14 @@ from ..windows.tiles import (
 from .fold import Folded, gather
 from .locality import order_of_writing
 from .online.rows import Mark, OnlineWriter, RowWrites
-from .packing import ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
+from .packing import ONLINE_BODY, ONLINE_HEAD, ONLINE_SEGMENT, Stamps, pack, unpack
 from .shard import Shard, StoredKey
 
 PAGE_KEYS = 4096
-"""Keys read from the state at a time."""
+"""Keys, or segments, read from the state at a time."""
+
+PAGE_BYTES = 32 << 20
+"""Segments written in one transaction when a build's rows are written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Mirror:
             commit = self._shard.commit_number
             while page := self._shard.scan_keys(build, after, PAGE_KEYS):
                 self._writer.write([self._from_state(build, page)], self._mark)
+                self._write_segments(build, page)
                 after = page[-1]
             # The first build's rows are whole up to `commit`; with others already there, the
             # mark's commit stays, and the outbox above it brings what came since.
@@ -99,17 +103,19 @@ class Mirror:
         upto = self._shard.commit_number
         # Rows up to the mark only have to go: a rebuild overtook them, or a crash left them behind.
         entries = self._shard.outbox(0)
-        keys: dict[int, dict[bytes, None]] = {}
+        changed: dict[int, dict[bytes, set[int]]] = {}
         for number, touched in entries:
             for entry in touched if number > self._mark.commit else ():
-                keys.setdefault(entry.build, {}).update(dict.fromkeys(entry.keys))
-        for build, distinct in keys.items():
+                keys = changed.setdefault(entry.build, {})
+                numbers = entry.segments or [()] * len(entry.keys)
+                for key, segments in zip(entry.keys, numbers, strict=True):
+                    keys.setdefault(key, set()).update(segments)
+        for build, segments_of in changed.items():
             if build not in self._shapes:
                 continue
-            ordered = list(distinct)
-            for begin in range(0, len(ordered), PAGE_KEYS):
-                page = ordered[begin : begin + PAGE_KEYS]
-                self._writer.write([self._from_state(build, page)], self._mark)
+            for page in _pages(segments_of):
+                numbers_of = [segments_of[key] for key in page]
+                self._writer.write([self._from_state(build, page, numbers_of)], self._mark)
         commit = max(upto, self._mark.commit, *(number for number, _ in entries))
         self._put_mark(replace(self._mark, commit=commit, positions=positions))
         self._shard.clear_outbox([number for number, _ in entries])
@@ -151,6 +157,7 @@ class Mirror:
         """The rows of one build after `offers`, in order of commit."""
         shape = self._shapes[build]
         folded: dict[bytes, tuple[int, bytes | None, bytes | None]] = {}
+        segments: dict[tuple[bytes, int], bytes | None] = {}
         chunks: list[tuple[int, KeyedTiles]] = []
         for offer in offers:
             if isinstance(offer, Committed):
@@ -159,6 +166,7 @@ class Mirror:
             elif offer.build == build:
                 for key, head, body in zip(offer.keys, offer.heads, offer.bodies, strict=True):
                     folded[key] = (offer.commit, head, body)
+                segments.update({(key, number): block for key, number, block in offer.segments})
         if not chunks and not folded:
             return None
         names = [keyed.keys for _, keyed in chunks]
@@ -177,6 +185,7 @@ class Mirror:
             heads=[(k, head) for k, head in zip(rows, heads, strict=True) if head is not None],
             bodies=[(k, body) for k, (_, _, body) in folded.items() if body is not None],
             deletes=[k for k, (_, head, _) in folded.items() if head is None],
+            segments=[(key, number, block) for (key, number), block in segments.items()],
         )
 
     def _base(
@@ -197,10 +206,12 @@ class Mirror:
         base.commit[places] = [commit for commit, _, _ in folded.values()]
         return base
 
-    def _from_state(self, build: int, keys: Sequence[bytes]) -> RowWrites:
-        """The rows of keys as the state has them."""
+    def _from_state(
+        self, build: int, keys: Sequence[bytes], segments: Sequence[Set[int]] = ()
+    ) -> RowWrites:
+        """The rows of keys as the state has them; of segments those that are named, key by key."""
         shape = self._shapes[build]
-        commit, stored = self._shard.read_with_commit(build, keys)
+        commit, stored = self._shard.read_with_commit(build, keys, segments)
         merged = gather(shape, keys, [replace(rows, body=None) for rows in stored])
         whole = np.full(len(keys), commit, dtype=np.uint64)
         folded_through = np.array([_folded_through(shape, rows) for rows in stored], np.uint64)
@@ -214,7 +225,64 @@ class Mirror:
             else:
                 heads.append((key, head))
         bodies = {key: rows.body for key, rows in zip(keys, stored, strict=True) if rows.body}
-        return RowWrites(build, heads, _online_bodies(shape, bodies), deletes)
+        beside = [
+            (key, number, rows.segments.get(number))
+            for key, rows, numbers in zip(keys, stored, segments, strict=False)
+            for number in numbers
+        ]
+        return RowWrites(
+            build,
+            heads,
+            _online_bodies(shape, bodies),
+            deletes,
+            _online_segments(shape, beside),
+        )
+
+    def _write_segments(self, build: int, keys: Sequence[bytes]) -> None:
+        """Write all segments of keys, as many at a time as memory allows.
+
+        No mark names the build yet, so no reader sees one row of a key without the others.
+        """
+        shape, page, size = self._shapes[build], [], 0
+        if shape.segment_reach_us is None:
+            return
+        for row in self._shard.segments.all_of(build, keys):
+            page.append(row)
+            size += len(row[2])
+            if size >= PAGE_BYTES:
+                writes = RowWrites(build, segments=_online_segments(shape, page))
+                self._writer.write([writes], self._mark)
+                page, size = [], 0
+        writes = RowWrites(build, segments=_online_segments(shape, page))
+        self._writer.write([writes], self._mark)
+
+
+def _pages(segments_of: Mapping[bytes, Set[int]]) -> Iterator[list[bytes]]:
+    """The keys, so many at a time that they are few, and their segments are."""
+    page: list[bytes] = []
+    size = 0
+    for key, segments in segments_of.items():
+        page.append(key)
+        size += 1 + len(segments)
+        if size >= PAGE_KEYS:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page
+
+
+def _online_segments(
+    shape: Shape, segments: Sequence[tuple[bytes, int, bytes | None]]
+) -> list[tuple[bytes, int, bytes | None]]:
+    """Segments of the state as online rows; those that are gone (None) as they are."""
+    there = [block for _, _, block in segments if block is not None]
+    blocks = unpack(shape, there, stamped=False)
+    names = pa.array([b""] * len(there), type=pa.large_binary())
+    keyed = KeyedTiles(names, blocks.bounds, blocks.newest_us, blocks.tiles)
+    packed = iter(pack(shape, keyed, ONLINE_SEGMENT))
+    return [
+        (key, number, None if block is None else next(packed)) for key, number, block in segments
+    ]
 
 
 def _online_bodies(shape: Shape, bodies: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:

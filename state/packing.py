@@ -11,7 +11,8 @@ heads and bodies a *stamp*, then one record a tile, then the heap, and in the on
             its value, or for a field of bytes u32 offset (in this block's heap) and u32 length
     summary  of an online head: one record of the small slots' fields, the merge of all tiles;
             of an online body: i64 start of each tile, then such a record for each: the merge of
-            the tile and all later ones (`windows.suffixes`)
+            the tile and all later ones; of an online segment for every 32nd tile: i64 rows of the
+            tile and all later ones, and the record of their merge (`windows.suffixes`)
 
 `layout` is a checksum of the state fields' names and types, so that a block can never be read with
 another build's shape: a mismatch is an error, never a wrong number.
@@ -23,6 +24,7 @@ cost a third more to write and five times as much to read back (`benchmarks/layo
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,14 +37,14 @@ import pyarrow as pa
 from ..schemas.errors import FormatUnknown, StateCorrupt
 from ..windows.algebra import Values
 from ..windows.shape import Shape
-from ..windows.suffixes import small_slots, suffix_merges, totals
+from ..windows.suffixes import STRIDE, small_slots, strided_suffixes, suffix_merges, totals
 from ..windows.tiles import NEVER_US, KeyedTiles, Tiles
 
 MAGIC: Final = 0x6774
 VERSION: Final = 1
 
-CHUNK, HEAD, BODY, SEGMENT, ONLINE_HEAD, ONLINE_BODY = 1, 2, 3, 4, 5, 6
-"""Kinds of block. Segments are named by the format and not written yet."""
+CHUNK, HEAD, BODY, SEGMENT, ONLINE_HEAD, ONLINE_BODY, ONLINE_SEGMENT = 1, 2, 3, 4, 5, 6, 7
+"""Kinds of block."""
 
 ADD, REPLACE = 0, 1
 """Modes of a tile. Only ADD is written; a reader that meets REPLACE refuses the block."""
@@ -64,6 +66,8 @@ STAMP: Final = np.dtype(
 STAMPED_BYTES: Final = PREFIX.itemsize + STAMP.itemsize
 FOLDED_THROUGH_AT: Final = PREFIX.itemsize + 16
 """Where a head's or body's `folded_through` stands."""
+
+_TILES: Final = struct.Struct("<4xI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,12 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.newest_us)
+
+
+def tile_count(block: bytes) -> int:
+    """How many tiles a block holds."""
+    count: int = _TILES.unpack_from(block)[0]
+    return count
 
 
 def layout_of(shape: Shape) -> int:
@@ -122,6 +132,12 @@ def summary_dtype(shape: Shape) -> np.dtype[np.void]:
     return np.dtype([(name, record[name].str) for name in names])
 
 
+def segment_summary_dtype(shape: Shape) -> np.dtype[np.void]:
+    """The record of an online segment's summary: rows, then as in any other summary."""
+    summary = summary_dtype(shape)
+    return np.dtype([("rows", "<i8"), *((name, summary[name].str) for name in summary.names or ())])
+
+
 def pack(shape: Shape, keyed: KeyedTiles, kind: int, stamps: Stamps | None = None) -> list[bytes]:
     """One block a key. `stamps` is given for heads and bodies, and only for them."""
     tiles, bounds = keyed.tiles, keyed.bounds
@@ -148,6 +164,10 @@ def pack(shape: Shape, keyed: KeyedTiles, kind: int, stamps: Stamps | None = Non
         summary = _records(summary_dtype(shape), totals(shape, keyed))
         edges = (np.arange(len(keyed) + 1) * summary.dtype.itemsize).tolist()
         return _append(blocks, summary.tobytes(), edges)
+    if kind == ONLINE_SEGMENT:
+        bounds, rows, merges = strided_suffixes(shape, keyed)
+        summary = _records(segment_summary_dtype(shape), (rows, *merges))
+        return _append(blocks, summary.tobytes(), (bounds * summary.dtype.itemsize).tolist())
     if kind == ONLINE_BODY:
         starts = tiles.start_us.tobytes()
         blocks = _append(blocks, starts, (bounds * tiles.start_us.itemsize).tolist())
@@ -298,5 +318,7 @@ def _check(shape: Shape, blocks: Sequence[bytes], headers: np.ndarray, width: in
     expected = width + tiles * record_dtype(shape).itemsize + headers["heap_bytes"]
     expected += np.where(headers["kind"] == ONLINE_HEAD, summary_bytes, 0)
     expected += np.where(headers["kind"] == ONLINE_BODY, tiles * (8 + summary_bytes), 0)
+    strides = -(-tiles // STRIDE)
+    expected += np.where(headers["kind"] == ONLINE_SEGMENT, strides * (8 + summary_bytes), 0)
     if not (expected == np.fromiter(map(len, blocks), np.int64, len(blocks))).all():
         raise StateCorrupt(where="stored block", detail="a block was cut short")

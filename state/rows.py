@@ -2,11 +2,11 @@
 
     0 u32 big-endian build (0: the shard's own rows), then the encoded entity key, then a kind
 
-Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (the last two are
-reserved); each is followed by a u64, big-endian: the commit number of a chunk, 0 for body and head.
-So the last 9 bytes of a row's key are always its suffix. The shard's own rows: `i` identity, `p`
-applied position of (build, partition), `x` outbox of a commit. Big-endian, so that bytes sort as
-numbers.
+Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (reserved); each is
+followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for body
+and head. So the last 9 bytes of a row's key are always its suffix. The shard's own rows: `i`
+identity, `p` applied position of (build, partition), `x` outbox of a commit. Big-endian, so that
+bytes sort as numbers.
 `docs/formats/state.md` has every byte.
 """
 
@@ -21,6 +21,7 @@ from typing import Final, Self
 from ..schemas.errors import FormatUnknown
 
 CHUNK: Final = b"c"
+SEGMENT: Final = b"s"
 BODY_SUFFIX: Final = b"b" + bytes(8)
 HEAD_SUFFIX: Final = b"h" + bytes(8)
 SUFFIX_BYTES: Final = 9
@@ -39,6 +40,31 @@ def build_prefix(build: int) -> bytes:
 def chunk_suffix(commit: int) -> bytes:
     """Kind and number of the chunk that a commit wrote."""
     return CHUNK + struct.pack(">Q", commit)
+
+
+def segment_number(hour: int, place: int) -> int:
+    """The number of a segment: which hour since the epoch, and which of its rows.
+
+    Grows with both; holds every hour that a time in µs may have, and 2**24 rows an hour.
+
+    >>> hour_and_place(segment_number(-1, 2))
+    (-1, 2)
+    """
+    return (hour + _HOUR_BIAS << _PLACE_BITS) | place
+
+
+def hour_and_place(number: int) -> tuple[int, int]:
+    """Hour and place of a segment's number."""
+    return (number >> _PLACE_BITS) - _HOUR_BIAS, number & (1 << _PLACE_BITS) - 1
+
+
+def segment_suffix(number: int) -> bytes:
+    """Kind and number of a segment."""
+    return SEGMENT + struct.pack(">Q", number)
+
+
+_HOUR_BIAS = 1 << 39
+_PLACE_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +152,34 @@ class Touched:
     """The keys of one build that a commit touched; `rewrite` if a fold did.
 
     A rewritten key's online row is written anew; another's gets the commit's chunk merged in.
+    `segments` are, for each key, the numbers of the segments that the fold wrote or deleted; empty
+    if there are none of any key.
     """
 
     build: int
     keys: Sequence[bytes]
     rewrite: bool
+    segments: Sequence[Sequence[int]] = ()
+
+
+_REWRITE, _WITH_SEGMENTS = 1, 2
+"""Bits of an outbox entry's second number."""
 
 
 def encode_outbox(touched: Sequence[Touched]) -> bytes:
-    """One outbox row: for each entry build u32, rewrite u32, count u32, lengths u32[], keys."""
+    """One outbox row: for each entry build u32, flags u32, count u32, lengths u32[], keys.
+
+    With segments then counts u32[], and the numbers, u64 each.
+    """
     parts = []
     for entry in touched:
-        parts.append(struct.pack("<III", entry.build, entry.rewrite, len(entry.keys)))
+        flags = _REWRITE * entry.rewrite | _WITH_SEGMENTS * bool(entry.segments)
+        parts.append(struct.pack("<III", entry.build, flags, len(entry.keys)))
         parts.append(struct.pack(f"<{len(entry.keys)}I", *map(len, entry.keys)))
         parts.extend(entry.keys)
+        if entry.segments:
+            parts.append(struct.pack(f"<{len(entry.keys)}I", *map(len, entry.segments)))
+            parts.extend(struct.pack(f"<{len(numbers)}Q", *numbers) for numbers in entry.segments)
     return b"".join(parts)
 
 
@@ -147,12 +187,19 @@ def decode_outbox(value: bytes) -> list[Touched]:
     """The entries of an outbox row."""
     entries, at = [], 0
     while at < len(value):
-        build, rewrite, count = struct.unpack_from("<III", value, at)
+        build, flags, count = struct.unpack_from("<III", value, at)
         lengths = struct.unpack_from(f"<{count}I", value, at + 12)
         at += 12 + 4 * count
         keys = []
         for length in lengths:
             keys.append(value[at : at + length])
             at += length
-        entries.append(Touched(build, keys, bool(rewrite)))
+        segments: list[tuple[int, ...]] = []
+        if flags & _WITH_SEGMENTS:
+            counts = struct.unpack_from(f"<{count}I", value, at)
+            at += 4 * count
+            for length in counts:
+                segments.append(struct.unpack_from(f"<{length}Q", value, at))
+                at += 8 * length
+        entries.append(Touched(build, keys, bool(flags & _REWRITE), tuple(segments)))
     return entries

@@ -5,14 +5,15 @@ in every partition, and an outbox row that names the keys whose online rows must
 of it is there after a crash or none; nothing else is needed for exactly-once into state.
 
 Chunks are written blind: committing never reads state. What a key holds is its body and head and
-the chunks above `folded_through` (`fold.py` turns the one into the other).
+the chunks above `folded_through` (`fold.py` turns the one into the other). Segments, the instants
+behind its coarse tiles, are rows beside (`segments.py`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -40,10 +41,12 @@ from .rows import (
     outbox_key,
     parse_position_key,
     position_key,
+    segment_suffix,
 )
 from .rows import (
     CHUNK as CHUNK_ROW,
 )
+from .segment_rows import SegmentRows
 
 _FOLDED_THROUGH: Final = struct.Struct("<Q")
 
@@ -53,12 +56,16 @@ _Get = Callable[[bytes], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """The rows of one key as they lie in the state; `chunks` are those not yet folded, in order."""
+    """The rows of one key as they lie in the state; `chunks` are those not yet folded, in order.
+
+    `segments` holds, by number, those that were asked for and are there.
+    """
 
     head: bytes | None
     body: bytes | None
     chunks: tuple[bytes, ...]
     chunk_commits: tuple[int, ...]
+    segments: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Shard:
@@ -72,6 +79,7 @@ class Shard:
         with named_faults(path):
             stored = self._database.get(IDENTITY_KEY)
         self.created = stored is None
+        self.segments = SegmentRows(self._database, path)
         self._identity = (
             Identity(incarnation, 0, "", True) if stored is None else Identity.decode(stored)
         )
@@ -145,15 +153,19 @@ class Shard:
         puts: Iterable[tuple[bytes, bytes]],
         deletes: Iterable[bytes],
         keys: Sequence[bytes],
+        segments: Sequence[Sequence[int]] = (),
     ) -> int:
-        """Write what a fold made of a build's keys, as one commit; returns its number."""
+        """Write what a fold made of a build's keys, as one commit; returns its number.
+
+        `segments` are the numbers of each key's segments among the rows, or empty.
+        """
         number = self._identity.commit + 1
         batch = WriteBatch(raw_mode=True)
         for key, value in puts:
             batch.put(key, value)
         for key in deletes:
             batch.delete(key)
-        self._finish(batch, number, [Touched(build, keys, rewrite=True)])
+        self._finish(batch, number, [Touched(build, keys, rewrite=True, segments=segments)])
         return number
 
     def _finish(self, batch: WriteBatch, number: int, touched: Sequence[Touched]) -> None:
@@ -173,12 +185,26 @@ class Shard:
         rows = self._database.iter(ReadOptions())
         return self._read(self._database.get, rows, build, keys)
 
-    def read_with_commit(self, build: int, keys: Sequence[bytes]) -> tuple[int, list[StoredKey]]:
-        """The stored rows of keys, as of one moment, and the number of the last commit in them."""
+    def read_with_commit(
+        self, build: int, keys: Sequence[bytes], segments: Sequence[Iterable[int]] = ()
+    ) -> tuple[int, list[StoredKey]]:
+        """The stored rows of keys, as of one moment, and the number of the last commit in them.
+
+        `segments` names, for each key, the segments that are wanted; none of any key if empty.
+        """
         snapshot = self._database.snapshot()
         identity = Identity.decode(snapshot[IDENTITY_KEY])
         rows = snapshot.iter(ReadOptions())
-        return identity.commit, self._read(partial(_at, rows), rows, build, keys)
+        get = partial(_at, rows)
+        stored = self._read(get, rows, build, keys)
+        if segments:
+            prefix = build_prefix(build)
+            with named_faults(self._path):
+                for place, (key, numbers) in enumerate(zip(keys, segments, strict=True)):
+                    found = {n: get(prefix + key + segment_suffix(n)) for n in numbers}
+                    there = {n: block for n, block in found.items() if block is not None}
+                    stored[place] = replace(stored[place], segments=there)
+        return identity.commit, stored
 
     def _read(
         self, get: _Get, rows: RdictIter, build: int, keys: Sequence[bytes]

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..schemas.time import HOUR_US
 from .algebra import Prunable, concat, take
 from .ladder import EVER, EVER_START_US, RUNG_US
 from .shape import Shape
@@ -28,7 +29,11 @@ def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, 
     undecided = (start_us < horizon_us) & (rung != EVER)
     # Spans are added to the tiles' ends and never taken from the horizon: that of a key which was
     # never folded is the least int64.
-    gone = undecided & (tiles.end_us + shape.reach_us <= horizon_us)
+    end_us = tiles.end_us
+    if shape.segment_reach_us is not None:
+        # An hour goes as one, and only after its segments: they must add up to its tiles.
+        end_us = np.maximum(end_us, start_us - start_us % HOUR_US + HOUR_US)
+    gone = undecided & (end_us + shape.reach_us <= horizon_us)
     if shape.retention_us is None:
         start_us[gone], rung[gone] = EVER_START_US, EVER
         undecided &= ~gone
@@ -36,7 +41,7 @@ def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, 
     else:
         # All that retention reaches back to from the horizon: a reader there must still be able to
         # tell `EMPTY` from `NOT_FOUND`, as if nothing had been dropped.
-        keep = tiles.end_us + shape.retention_us > horizon_us
+        keep = end_us + shape.retention_us > horizon_us
     for coarse, distance_us in shape.coarsening:
         width_us = RUNG_US[coarse]
         begin_us = tiles.start_us - tiles.start_us % width_us

@@ -1,8 +1,9 @@
 """From tiles to values: every feature of many keys at an instant.
 
 A window counts the tiles that start in `[older edge, newer edge)`. That is exact as long as no tile
-is cut by an edge; where one is, the answer says so (`COARSE`) and tells the true bounds. Statuses
-and empties are decided from counts and event times alone, never from a residue of the state:
+is cut by an edge, or one that is has its instants at hand (`windows.cover`); else the answer says
+so (`COARSE`) and tells the true bounds. Statuses and empties are decided from counts and event
+times alone, never from a residue of the state:
 
 * `NOT_FOUND`: the key has no event within retention before the instant (nor in the window, which
   may include the instant);
@@ -22,8 +23,9 @@ import pyarrow as pa
 from ..schemas.outcomes import Status
 from ..schemas.types import DataType
 from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Cut, Reading, Runs, States, Values
+from .cover import cover
 from .geometry import Window
-from .ladder import EVER, EVER_START_US
+from .ladder import EVER_START_US
 from .series import expand, status_of
 from .shape import Shape, WindowedFeature
 from .tiles import KeyedTiles, Tiles, reduce_tiles, take_column
@@ -60,17 +62,20 @@ def finish(
     at_us: int | np.ndarray,
     horizon_us: np.ndarray,
     features: Sequence[WindowedFeature] | None = None,
+    instants: KeyedTiles | None = None,
 ) -> list[FeatureColumn]:
     """The features (default: all) of every key of `keyed` at `at_us`.
 
     `at_us` is one instant or int64 (k,); `horizon_us` int64 (k,) the keys' horizons (`NEVER_US`
-    where never folded). Tiles need not be in order of time within their key. O(tiles × windows).
+    where never folded). `instants` has the same keys, with the instants of the hours that edges may
+    cut (`windows.segments`). Tiles need not be in order of time within their key.
+    O(tiles × windows).
     """
     flat, places = expand(shape.features if features is None else features)
     at_us = np.broadcast_to(np.asarray(at_us, dtype=np.int64), len(keyed))
-    found = _found(shape, keyed, at_us)
+    found = _found(shape, keyed, instants, at_us)
     windows = {
-        window: _collect(shape, keyed, window, at_us, horizon_us)
+        window: _collect(shape, keyed, instants, window, at_us, horizon_us)
         for window in dict.fromkeys(feature.window for feature in flat)
     }
     columns = [_column(feature, windows[feature.window], at_us, found) for feature in flat]
@@ -89,41 +94,39 @@ def _listed(columns: Sequence[FeatureColumn]) -> FeatureColumn:
     )
 
 
-def _found(shape: Shape, keyed: KeyedTiles, at_us: np.ndarray) -> np.ndarray:
+def _found(
+    shape: Shape, keyed: KeyedTiles, instants: KeyedTiles | None, at_us: np.ndarray
+) -> np.ndarray:
     """Whether each key has an event within retention before its instant."""
     oldest_us = np.full(len(keyed), EVER_START_US)
     if shape.retention_us is not None:
         oldest_us = at_us - shape.retention_us
-    key, tiles = keyed.key_of_tile, keyed.tiles
-    hit = np.zeros(len(keyed), dtype=bool)
-    reached = (tiles.end_us > oldest_us[key]) | (tiles.rung == EVER)
-    hit[key[(tiles.start_us < at_us[key]) & reached]] = True
     past = keyed.newest_us < at_us
+    hit = np.zeros(len(keyed), dtype=bool)
+    if not past.all():
+        held = cover(keyed, instants, oldest_us, at_us)
+        # Of a tile that retention's end cuts it is not known where in it its events lie.
+        hit |= held.touched
+        hit[held.key] = True
     return np.where(past, keyed.newest_us >= oldest_us, hit) & (np.diff(keyed.bounds) > 0)
 
 
 def _collect(
-    shape: Shape, keyed: KeyedTiles, window: Window, at_us: np.ndarray, horizon_us: np.ndarray
+    shape: Shape,
+    keyed: KeyedTiles,
+    instants: KeyedTiles | None,
+    window: Window,
+    at_us: np.ndarray,
+    horizon_us: np.ndarray,
 ) -> _WindowStates:
     start_us, end_us = window.bounds(at_us)
-    tiles, key, tile_end_us = keyed.tiles, keyed.key_of_tile, keyed.tiles.end_us
-    older, newer = start_us[key], end_us[key]
-    chosen = np.flatnonzero((tiles.start_us >= older) & (tiles.start_us < newer))
-    cuts_older = (tiles.start_us < older) & (tile_end_us > older) & (tiles.rung != EVER)
-    cuts_newer = (tiles.start_us < newer) & (tile_end_us > newer) & (tiles.rung != EVER)
-    # A tile that the newer edge cuts is still exact if nothing of the key lies past the edge.
-    cuts_newer &= keyed.newest_us[key] >= newer
-    coarse = np.zeros(len(keyed), dtype=bool)
-    coarse[key[cuts_older | cuts_newer]] = True
-    before = at_us < horizon_us
+    held = cover(keyed, instants, start_us, end_us)
+    coarse, before = held.coarse, at_us < horizon_us
     if before.any():
         # Behind the horizon tiles may be gone, or merged into the ever tile.
-        coarse |= before & (start_us < horizon_us - shape.reach_us)
-    start_us, end_us = start_us.copy(), np.array(end_us)
-    np.maximum.at(start_us, key[cuts_older], tile_end_us[cuts_older])
-    np.maximum.at(end_us, key[cuts_newer], tile_end_us[cuts_newer])
-    states, rows = _per_key(shape, tiles.take(chosen), key[chosen], len(keyed))
-    return _WindowStates(states, rows, coarse, start_us, end_us)
+        coarse = coarse | before & (start_us < horizon_us - shape.reach_us)
+    states, rows = _per_key(shape, held.tiles, held.key, len(keyed))
+    return _WindowStates(states, rows, coarse, held.start_us, held.end_us)
 
 
 def _per_key(

@@ -15,7 +15,7 @@ from typing import Any
 from ..schemas.types import DataType
 from .algebra import Aggregate, AggregateAt, Monoid, StateField
 from .geometry import Window
-from .ladder import DAY, INSTANT, RUNG_US, SECOND
+from .ladder import DAY, HOUR, INSTANT, MINUTE, RUNG_US, SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +102,33 @@ class Shape:
         """`(rung, distance_us)`, coarsest first: when tiles before the horizon may be made coarser.
 
         A tile of the rung may be formed once it ends at or before `horizon - distance_us`: the
-        greatest reach of the windows whose edges could cut it.
+        greatest reach of the windows whose edges could cut it. An edge finer than a second may cut
+        any tile of up to an hour, which the segments of that hour refine.
         """
-        rungs = sorted({min(window.grain, DAY) for window in self.windows}, reverse=True)
+        held = {w: HOUR if w.grain == INSTANT else min(w.grain, DAY) for w in self.windows}
+        rungs = {*held.values(), MINUTE} if self.keeps_instants else {*held.values()}
         return tuple(
             (
                 rung,
                 max(
-                    (w.reach_us for w in self.windows if w.reach_us is not None and w.grain < rung),
+                    (w.reach_us for w in held if w.reach_us is not None and held[w] < rung),
                     default=0,
                 ),
             )
-            for rung in rungs
-            if rung > self.finest
+            for rung in sorted(rungs, reverse=True)
+            if rung > SECOND
         )
+
+    @cached_property
+    def segment_reach_us(self) -> int | None:
+        """How far before the horizon an edge finer than a second may lie; None without such edges.
+
+        So far back instants are kept in segments (`windows.segments`).
+        """
+        if not self.keeps_instants:
+            return None
+        fine = [window for window in self.windows if window.grain == INSTANT]
+        return max(window.reach_us or 0 for window in fine)
 
     @cached_property
     def finest_us(self) -> int:
@@ -124,5 +137,5 @@ class Shape:
 
     @cached_property
     def keeps_instants(self) -> bool:
-        """Whether all events enter as instants (some window's older edge is exact)."""
+        """Whether all events enter as instants (some window has an edge finer than a second)."""
         return self.finest == INSTANT

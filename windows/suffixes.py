@@ -16,6 +16,9 @@ from .tiles import KeyedTiles
 SMALL_BYTES: int = 64
 """A state of up to so many bytes has suffix merges."""
 
+STRIDE: int = 32
+"""Of a segment's instants every so many have a suffix merge: they change with every fold."""
+
 
 def small_slots(shape: Shape) -> tuple[int, ...]:
     """The numbers of the slots whose states have suffix merges."""
@@ -39,6 +42,35 @@ def suffix_merges(shape: Shape, keyed: KeyedTiles) -> tuple[np.ndarray, ...]:
         states = keyed.tiles.columns[shape.field_ranges[number]]
         columns.extend(_scan(shape.slots[number].monoid, states, ends))
     return tuple(columns)
+
+
+def strided_suffixes(
+    shape: Shape, keyed: KeyedTiles
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """For every `STRIDE`th tile of each key, the merge of it with all later ones; small slots only.
+
+    Returns where each key's begin and end, int64 (k + 1,); the rows in each; one array a field of
+    the small slots. A reader merges fewer than `STRIDE` tiles by hand, and the rest is O(n).
+    """
+    counts = -(-np.diff(keyed.bounds) // STRIDE)
+    bounds = np.concatenate(([0], np.cumsum(counts)))
+    owner = np.repeat(np.arange(len(keyed)), counts)
+    ends = bounds[1:][owner]
+    runs = Runs(
+        keyed.bounds[owner] + (np.arange(bounds[-1]) - bounds[owner]) * STRIDE, len(keyed.tiles)
+    )
+    if not len(owner):
+        nothing = [shape.slots[number].monoid.zero(0) for number in small_slots(shape)]
+        columns = [np.asarray(column) for state in nothing for column in state]
+        return bounds, np.empty(0, np.int64), tuple(columns)
+    rows = np.add.reduceat(keyed.tiles.rows, runs.starts)
+    sums = np.cumsum(rows)
+    columns = []
+    for number in small_slots(shape):
+        monoid = shape.slots[number].monoid
+        parts = monoid.reduce(keyed.tiles.columns[shape.field_ranges[number]], runs)
+        columns.extend(_scan(monoid, parts, ends))
+    return bounds, sums[ends - 1] - sums + rows, tuple(columns)
 
 
 def totals(shape: Shape, keyed: KeyedTiles) -> tuple[np.ndarray, ...]:

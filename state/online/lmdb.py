@@ -7,9 +7,9 @@ Layout: `shard-NN/<incarnation>/` holds the environment of one incarnation of th
 `shard-NN/current` names the directory to read and is replaced by rename. Readers look at it every
 100 ms. An old directory is unlinked (open readers keep their mapping), never truncated or reused.
 
-Keys are `build u32 big-endian | encoded key | h or b`. LMDB bounds a key at 511 bytes; an entity
-key of more than 480 is cut to its first 465 and followed by its 128-bit XXH3 digest: 481 bytes,
-longer than any key that stands for itself.
+Keys are `build u32 big-endian | encoded key | h or b`, or `s` and a segment's number as u64. LMDB
+bounds a key at 511 bytes; an entity key of more than 480 is cut to its first 474 and followed by
+its 128-bit XXH3 digest: 490 bytes, longer than any key that stands for itself, with its segments.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ import lmdb
 import xxhash
 
 from ...schemas.errors import OnlineStoreFull, StateCorrupt
-from ..rows import build_prefix
-from .rows import Mark, RowWrites
+from ..packing import tile_count
+from ..rows import SUFFIX_BYTES, build_prefix, segment_number, segment_suffix
+from ..segments import ROW_INSTANTS
+from .rows import Mark, Row, RowWrites, Segments
 
 MAP_BYTES: Final = 64 << 30
 """Size of every mapping: the same in every process, sparse, far above need."""
@@ -32,7 +34,7 @@ MAP_BYTES: Final = 64 << 30
 READERS_MAX: Final = 1024
 LOOK_US: Final = 100_000
 _WHOLE_KEY_BYTES_MAX: Final = 480
-_KEY_HEAD_BYTES: Final = _WHOLE_KEY_BYTES_MAX + 1 - 16
+_KEY_HEAD_BYTES: Final = _WHOLE_KEY_BYTES_MAX + SUFFIX_BYTES + 1 - 16
 _MARK: Final = b"\x00\x00\x00\x00mark"
 _HEAD, _BODY = b"h", b"b"
 
@@ -41,7 +43,7 @@ def stored_key(prefix: bytes, key: bytes) -> bytes:
     """Where a key's rows lie, less the kind: the key itself, or its beginning and digest.
 
     >>> len(stored_key(b"....", b"x" * 70_000))
-    485
+    494
     """
     if len(key) <= _WHOLE_KEY_BYTES_MAX:
         return prefix + key
@@ -129,18 +131,29 @@ class LmdbWriter:
                     for kind, rows in ((_HEAD, change.heads), (_BODY, change.bodies)):
                         places = _places(change.build, [key for key, _ in rows], kind)
                         cursor.putmulti(zip(places, [value for _, value in rows], strict=True))
+                    for key, number, block in change.segments:
+                        place = stored_key(prefix, key) + segment_suffix(number)
+                        if block is None:
+                            transaction.delete(place)
+                        else:
+                            transaction.put(place, block)
                 transaction.put(_MARK, mark.encode())
         except (lmdb.MapFullError, lmdb.DiskError) as fault:
             raise OnlineStoreFull(where=str(self._directory), detail=str(fault)) from fault
 
-    def read(
-        self, build: int, keys: Sequence[bytes]
-    ) -> tuple[Mark | None, list[tuple[bytes | None, bytes | None]]]:
+    def read(self, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
         """The mark and (head, body) of each key, for reading inside the writing process."""
+        return self.read_with_segments(build, keys, ())[:2]
+
+    def read_with_segments(
+        self, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        """The same with each key's segments of `hours`."""
         with self._environment.begin() as transaction:
             value = transaction.get(_MARK)
             rows = _rows(transaction, build, keys)
-        return None if value is None else Mark.decode(value), rows
+            segments = _segments(transaction, build, keys, hours)
+        return None if value is None else Mark.decode(value), rows, segments
 
     def check_readers(self) -> int:
         """Free the pages that killed readers still pin; returns how many there were."""
@@ -179,22 +192,49 @@ class WritersAsReader:
     def mark(self, shard: int) -> Mark | None:
         return self._writers[shard].mark()
 
-    def read(
-        self, shard: int, build: int, keys: Sequence[bytes]
-    ) -> tuple[Mark | None, list[tuple[bytes | None, bytes | None]]]:
+    def read(self, shard: int, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
         return self._writers[shard].read(build, keys)
+
+    def read_with_segments(
+        self, shard: int, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        return self._writers[shard].read_with_segments(build, keys, hours)
 
     def close(self) -> None:
         """Nothing: the writers are closed by their owner."""
 
 
-def _rows(
-    transaction: lmdb.Transaction, build: int, keys: Sequence[bytes]
-) -> list[tuple[bytes | None, bytes | None]]:
+def _rows(transaction: lmdb.Transaction, build: int, keys: Sequence[bytes]) -> list[Row]:
     prefix = build_prefix(build)
     get = cast("Callable[[bytes], bytes | None]", transaction.get)
     places = [stored_key(prefix, key) for key in keys]
     return [(get(at + _HEAD), get(at + _BODY)) for at in places]
+
+
+def _segments(
+    transaction: lmdb.Transaction, build: int, keys: Sequence[bytes], hours: Sequence[int]
+) -> list[Segments]:
+    """Each key's segments: of an hour the first, and as long as one is full the next."""
+    prefix = build_prefix(build)
+    get = cast("Callable[[bytes], bytes | None]", transaction.get)
+    found: list[Segments] = []
+    for key in keys:
+        at = stored_key(prefix, key)
+        blocks: dict[int, Sequence[bytes]] = {}
+        for hour in hours:
+            number = segment_number(hour, 0)
+            block = get(at + segment_suffix(number))
+            if block is None:
+                continue
+            rows = blocks[hour] = [block]
+            while tile_count(block) == ROW_INSTANTS:
+                number += 1
+                block = get(at + segment_suffix(number))
+                if block is None:
+                    break
+                rows.append(block)
+        found.append(blocks)
+    return found
 
 
 class _OpenShard:
@@ -234,9 +274,7 @@ class LmdbReader:
     def mark(self, shard: int) -> Mark | None:
         return self.read(shard, 0, ())[0]
 
-    def read(
-        self, shard: int, build: int, keys: Sequence[bytes]
-    ) -> tuple[Mark | None, list[tuple[bytes | None, bytes | None]]]:
+    def read(self, shard: int, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
         opened = self._shard(shard)
         if opened is None:
             return None, [(None, None)] * len(keys)
@@ -244,6 +282,18 @@ class LmdbReader:
             mark = opened.mark(transaction.get(_MARK))
             rows = _rows(transaction, build, keys)
         return mark, rows
+
+    def read_with_segments(
+        self, shard: int, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        opened = self._shard(shard)
+        if opened is None:
+            return None, [(None, None)] * len(keys), [{}] * len(keys)
+        with opened.environment.begin() as transaction:
+            mark = opened.mark(transaction.get(_MARK))
+            rows = _rows(transaction, build, keys)
+            segments = _segments(transaction, build, keys, hours)
+        return mark, rows, segments
 
     def _shard(self, shard: int) -> _OpenShard | None:
         opened, now_us = self._open.get(shard), self._now_us()

@@ -1,9 +1,11 @@
 """What every online store holds: rows by (build, key), and one mark a shard.
 
 A row is a *head* (recent tiles) and a *body* (folded ones), both absolute: writing one again
-changes nothing. A shard's *mark* says which state the rows mirror (incarnation, commit, applied
-positions) and for which builds they are complete: an absent row means `NOT_FOUND` only under a mark
-that names its build, because a store under rebuilding must never answer zeros.
+changes nothing. Builds with edges finer than a second have *segments* beside, the instants of an
+hour each (`state.segments`); head, body and segments of a key change together. A shard's *mark*
+says which state the rows mirror (incarnation, commit, applied positions) and for which builds they
+are complete: an absent row means `NOT_FOUND` only under a mark that names its build, because a
+store under rebuilding must never answer zeros.
 """
 
 from __future__ import annotations
@@ -49,14 +51,26 @@ class Mark:
         return cls(raw["incarnation"], raw["commit"], tuple(raw["builds"]), positions)
 
 
+Row = tuple[bytes | None, bytes | None]
+"""Head and body of a key."""
+
+Segments = Mapping[int, Sequence[bytes]]
+"""By hour, the segments of a key; an hour without any may be left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowWrites:
-    """What one step of the mirror changes for one build of a shard."""
+    """What one step of the mirror changes for one build of a shard.
+
+    `deletes` are keys that lose head and body. `segments` are (key, number, block), the block None
+    for one that goes.
+    """
 
     build: int
     heads: Sequence[tuple[bytes, bytes]] = ()
     bodies: Sequence[tuple[bytes, bytes]] = ()
     deletes: Sequence[bytes] = ()
+    segments: Sequence[tuple[bytes, int, bytes | None]] = ()
 
 
 class OnlineReader(Protocol):
@@ -66,10 +80,14 @@ class OnlineReader(Protocol):
         """The shard's mark, or None where nothing was ever mirrored."""
         ...
 
-    def read(
-        self, shard: int, build: int, keys: Sequence[bytes]
-    ) -> tuple[Mark | None, list[tuple[bytes | None, bytes | None]]]:
+    def read(self, shard: int, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
         """The mark, and (head, body) of each key, all as of one moment."""
+        ...
+
+    def read_with_segments(
+        self, shard: int, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        """As `read`, and each key's segments of `hours`, as of the same moment."""
         ...
 
     def close(self) -> None: ...

@@ -14,12 +14,23 @@ from tegula.state.packing import (
     HEAD,
     ONLINE_BODY,
     ONLINE_HEAD,
+    ONLINE_SEGMENT,
+    SEGMENT,
     Stamps,
     layout_of,
     pack,
     unpack,
 )
-from tegula.state.rows import Applied, Identity, Touched, decode_outbox, encode_outbox
+from tegula.state.rows import (
+    Applied,
+    Identity,
+    Touched,
+    decode_outbox,
+    encode_outbox,
+    hour_and_place,
+    segment_number,
+    segment_suffix,
+)
 from tegula.windows.geometry import Sliding
 from tests.support.shapes import HOUR, MINUTE, lift_events, shape_of
 
@@ -35,13 +46,15 @@ KINDS = {
     "body": BODY,
     "online_head": ONLINE_HEAD,
     "online_body": ONLINE_BODY,
+    "segment": SEGMENT,
+    "online_segment": ONLINE_SEGMENT,
 }
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_golden_block_of_version_1_is_still_written_and_still_opens(name, kind, golden):
     keyed = lift_events(SHAPE, [b"k"], [(0, 61_000_000, 1.5), (0, 125_000_001, -2.0)])
-    stamps = None if kind == CHUNK else STAMPS
+    stamps = None if kind in (CHUNK, SEGMENT, ONLINE_SEGMENT) else STAMPS
     block = pack(SHAPE, keyed, kind, stamps)[0]
     golden(f"formats/v1/{name}", base64.encodebytes(block).decode())
     stored = base64.decodebytes((HERE / "formats" / "v1" / f"{name}.txt").read_bytes())
@@ -64,3 +77,14 @@ def test_golden_small_rows_of_version_1_are_still_written_and_still_open(golden)
     assert Applied.decode(stored[0]) == applied
     assert Identity.decode(stored[1]) == identity
     assert decode_outbox(stored[2]) == touched
+
+
+def test_golden_segment_rows_of_version_1_are_still_written_and_still_open(golden):
+    number = segment_number(473_364, 2)
+    touched = [Touched(1, [b"a", b"bc"], rewrite=True, segments=((), (number, number + 1)))]
+    rows = (segment_suffix(number), encode_outbox(touched))
+    golden("formats/v1/segment_rows", "\n".join(row.hex() for row in rows))
+    lines = (HERE / "formats" / "v1" / "segment_rows.txt").read_text().splitlines()
+    stored = [bytes.fromhex(line) for line in lines]
+    assert hour_and_place(int.from_bytes(stored[0][1:], "big")) == (473_364, 2)
+    assert decode_outbox(stored[1]) == touched

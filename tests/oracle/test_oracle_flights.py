@@ -24,9 +24,10 @@ import tegula as tg
 from tegula import agg, sliding
 from tegula.schemas.outcomes import Status
 from tegula.schemas.time import DAY_US, HOUR_US
-from tegula.serving.read import _table
+from tegula.serving.tables import StoredRow, instants_of, table_of
 from tegula.state.keys import encode_key, shard_of
 from tegula.windows.finish import finish
+from tegula.windows.segments import hours_of_all_edges
 from tests.support.oracles import oracle
 
 BLOCK_US = 12 * HOUR_US
@@ -146,11 +147,26 @@ def read(
     keys = [encode_key(key, ["string"] * len(key)) for key in zip(*columns, strict=True)]
     distinct = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     store = driver.engine.mirrors.reader()
-    rows = [store.read(shard_of(key, SHARDS), build.id, [key])[1][0] for key in distinct]
-    keyed, horizon_us = _table(build.shape, rows)
     index = np.array([distinct[key] for key in keys])
     at_us = flights["sched_ts"].to_numpy() + later_us
-    answer = finish(build.shape, keyed.take(index), at_us, horizon_us[index])
+    hours = sorted(
+        {hour for at in set(at_us.tolist()) for hour in hours_of_all_edges(build.shape.windows, at)}
+    )
+    rows: list[StoredRow] = []
+    for key in distinct:
+        _, (row,), (segments,) = store.read_with_segments(
+            shard_of(key, SHARDS), build.id, [key], hours
+        )
+        rows.append((*row, segments))
+    keyed, horizon_us = table_of(build.shape, rows)
+    instants = instants_of(build.shape, rows)
+    answer = finish(
+        build.shape,
+        keyed.take(index),
+        at_us,
+        horizon_us[index],
+        instants=None if instants is None else instants.take(index),
+    )
     found: dict[str, list[Any]] = {}
     for feature, column in zip(build.shape.features, answer, strict=True):
         assert Status.COARSE not in column.statuses, (

@@ -17,10 +17,11 @@ from tegula.schemas.windows import lifetime, sliding, tumbling
 from tegula.serving.keys import KeyColumns
 from tegula.serving.plan import FeaturePlan, Resolved, ServedView, compile_features
 from tegula.state.keys import encode_key, shard_of
-from tegula.state.online.rows import Mark
-from tegula.state.packing import ONLINE_BODY, ONLINE_HEAD, Stamps, pack
+from tegula.state.online.rows import Mark, Segments
+from tegula.state.packing import ONLINE_BODY, ONLINE_HEAD, ONLINE_SEGMENT, Stamps, pack
 from tegula.windows.algebra import Column, Order, Runs
 from tegula.windows.coarsen import coarsen
+from tegula.windows.segments import first_kept_hour, to_seconds
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles, Tiles, concat_tiles, empty_tiles, group
 
@@ -70,6 +71,28 @@ def every_feature() -> dict[str, Feature]:
     }
     return {
         f"{n}_{w}": one.over(over) for w, over in windows.items() for n, one in aggregates.items()
+    }
+
+
+def every_exact_feature() -> dict[str, Feature]:
+    """Every kind of value over windows whose edges may cut any tile, and some beside."""
+    windows = {
+        "10m": sliding("10m", resolution="exact"),
+        "3h": sliding("3h", resolution="exact"),
+        "30d": sliding("30d", resolution="exact"),
+        "ago": sliding("2h", resolution="exact", offset="90m"),
+        "now": sliding("1h", resolution="exact", include_instant=True),
+        "hour": tumbling("1h", current=True),
+        "ever": lifetime(),
+    }
+    return {
+        f"{name}_{w}": one.over(over)
+        for w, over in windows.items()
+        for name, one in {
+            "count": agg.count(),
+            "sum": agg.sum("amount"),
+            "shop": agg.last("shop"),
+        }.items()
     }
 
 
@@ -141,6 +164,8 @@ def rows_of(
     newest_us = max((at_us for at_us, *_ in (*events, *late)), default=NEVER_US)
     tiles, body = tiles_of(build, events), None
     if horizon_us > NEVER_US:
+        if shape.segment_reach_us is not None:
+            tiles = _merge(shape, to_seconds(tiles)[0])
         coarse, keep = coarsen(shape, tiles, np.full(len(tiles), horizon_us))
         coarse = _merge(shape, coarse.take(np.flatnonzero(keep)))
         before = coarse.start_us < horizon_us
@@ -148,6 +173,26 @@ def rows_of(
         tiles = coarse.take(np.flatnonzero(~before))
     tiles = _merge(shape, concat_tiles([tiles, tiles_of(build, late, len(events))]))
     return _pack(shape, tiles, newest_us, ONLINE_HEAD, horizon_us), body
+
+
+def segments_of(
+    build: Build, events: Sequence[Event], horizon_us: int, row_instants: int = 5
+) -> dict[int, list[bytes]]:
+    """A key's segments by hour after folding `events` up to `horizon_us`."""
+    shape = build.shape
+    if horizon_us == NEVER_US or shape.segment_reach_us is None:
+        return {}
+    tiles = tiles_of(build, events)
+    first = first_kept_hour(shape, np.array([horizon_us]))[0]
+    found: dict[int, list[bytes]] = {}
+    for hour in np.unique(tiles.start_us // HOUR_US).tolist():
+        mine = np.flatnonzero((tiles.start_us // HOUR_US == hour) & (hour >= first))
+        for begin in range(0, len(mine), row_instants):
+            part = tiles.take(mine[begin : begin + row_instants])
+            names = pa.array([b""], pa.large_binary())
+            keyed = KeyedTiles(names, np.array([0, len(part)]), part.start_us[-1:], part)
+            found.setdefault(hour, []).extend(pack(shape, keyed, ONLINE_SEGMENT))
+    return found
 
 
 def _merge(shape: Shape, tiles: Tiles) -> Tiles:
@@ -170,6 +215,7 @@ class MemoryStore:
 
     builds: tuple[int, ...] = (1,)
     rows: dict[tuple[int, bytes], Rows] = field(default_factory=dict)
+    segments: dict[tuple[int, bytes], Segments] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
     broken: tuple[int, ...] = ()
     empty: bool = False
@@ -177,7 +223,9 @@ class MemoryStore:
 
     def put(self, build: Build, card: str, events: Sequence[Event], **how: int) -> None:
         """Give a card these events."""
-        self.rows[build.id, encode_key((card,), ("string",))] = rows_of(build, events, **how)
+        place = build.id, encode_key((card,), ("string",))
+        self.rows[place] = rows_of(build, events, **how)
+        self.segments[place] = segments_of(build, events, how.get("horizon_us", NEVER_US))
 
     def mark(self, shard: int) -> Mark | None:
         return None if self.empty else Mark(1, 1, self.builds, self.positions)
@@ -188,6 +236,13 @@ class MemoryStore:
             raise OSError("the disk is gone")
         assert all(shard_of(key, SHARDS) == shard for key in keys)
         return self.mark(shard), [self.rows.get((build, key), (None, None)) for key in keys]
+
+    def read_with_segments(
+        self, shard: int, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Rows], list[Segments]]:
+        mark, rows = self.read(shard, build, keys)
+        segments = [self.segments.get((build, key), {}) for key in keys]
+        return mark, rows, [{h: one[h] for h in hours if h in one} for one in segments]
 
     def close(self) -> None:
         return

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tegula.state.fold import Folded, fold, gather
 from tegula.state.mirror import Committed, Offer
 from tegula.state.packing import unpack
-from tegula.state.rows import Applied
+from tegula.state.rows import Applied, hour_and_place
 from tegula.state.shard import Shard
 from tegula.windows.finish import FeatureColumn, finish
 from tegula.windows.shape import Shape
@@ -77,7 +77,13 @@ class Feeder:
     def values(self, key: bytes, at_us: int) -> list[FeatureColumn]:
         """All features of a key, finished from the state."""
         gathered = gather(self.shape, [key], self.shard.read_keys(self.build, [key]))
-        return finish(self.shape, gathered.tiles, at_us, gathered.horizon_us)
+        instants = instants_of(self.shape, list(self.segments(key).values()))
+        return finish(self.shape, gathered.tiles, at_us, gathered.horizon_us, instants=instants)
+
+    def segments(self, key: bytes) -> dict[tuple[int, int], bytes]:
+        """The segments of a key in the state, by hour and place."""
+        rows = self.shard.segments.all_of(self.build, [key])
+        return {hour_and_place(number): block for _, number, block in rows}
 
 
 def tiles_of(keyed: KeyedTiles) -> list[Tile]:
@@ -85,6 +91,14 @@ def tiles_of(keyed: KeyedTiles) -> list[Tile]:
     tiles = keyed.tiles
     starts, rungs, rows = tiles.start_us.tolist(), tiles.rung.tolist(), tiles.rows.tolist()
     return list(zip(starts, rungs, rows, strict=True))
+
+
+def instants_of(shape: Shape, blocks: Sequence[bytes]) -> KeyedTiles:
+    """The instants of one key's segments."""
+    read = unpack(shape, blocks, stamped=False)
+    keys = pa.array([b""], pa.large_binary())
+    newest_us = np.array([NEVER_US])
+    return KeyedTiles(keys, np.array([0, len(read.tiles)]), newest_us, read.tiles)
 
 
 def tiles_of_row(shape: Shape, row: Row) -> list[Tile]:

@@ -22,12 +22,13 @@ from tests.support.serving import (
     Event,
     MemoryStore,
     build_of,
+    every_exact_feature,
     every_feature,
     plan_of,
 )
 
 BUILD = build_of(every_feature())
-PLAN = plan_of(BUILD)
+EXACT = build_of(every_exact_feature())
 SMALL = build_of(
     {"n": agg.count().over(sliding("1h")), "m": agg.mean("amount").over(sliding("1h"))}
 )
@@ -149,6 +150,36 @@ def test_damaged_row_is_an_error_of_its_view(store, caplog):
     assert "damaged" in caplog.text
 
 
+AGO = build_of({"n": agg.count().over(sliding("1h", resolution="exact"))})
+EDGE_US = NOON_US - 30 * MINUTE_US + 7
+
+
+@pytest.mark.parametrize("copies", [1, 100])
+def test_exact_edge_reads_the_segments_of_its_hour(store, copies):
+    store.put(AGO, "folded", [event(EDGE_US + n) for n in (-1, 0, 1)], horizon_us=NOON_US)
+    reply = ask(store, plan_of(AGO), ["folded"] * copies, EDGE_US + HOUR_US)
+    assert reply.values["spend:n"] == [2] * copies
+    assert reply.statuses.get("spend:n", [0]) == [0] * len(reply.statuses.get("spend:n", [0]))
+
+
+@pytest.mark.parametrize("copies", [1, 100])
+def test_instant_before_the_newest_event_reads_the_segments_of_its_own_hour_too(store, copies):
+    """In a build with exact windows `as_of` is exact to the µs in every window."""
+    store.put(AGO, "folded", [event(EDGE_US + n) for n in (-1, 0, 1)], horizon_us=NOON_US - HOUR_US)
+    reply = ask(store, plan_of(AGO), ["folded"] * copies, EDGE_US, detailed=True)
+    assert reply.values["spend:n"] == [1] * copies
+    assert set(names_of(reply, "spend:n")) == {"PRESENT"}
+    assert reply.newest_us["spend"] == [EDGE_US - 1] * copies
+
+
+@pytest.mark.parametrize("copies", [1, 100])
+def test_cut_tile_without_its_segment_is_coarse(store, copies):
+    store.put(AGO, "folded", [event(EDGE_US + n) for n in (-1, 0, 1)], horizon_us=NOON_US)
+    store.segments.clear()
+    reply = ask(store, plan_of(AGO), ["folded"] * copies, EDGE_US + HOUR_US)
+    assert set(names_of(reply, "spend:n")) == {"COARSE"}
+
+
 ages_us = st.one_of(st.integers(0, 2 * HOUR_US), st.integers(0, 40 * DAY_US))
 histories = st.lists(
     st.lists(
@@ -165,18 +196,23 @@ histories = st.lists(
 
 
 @settings(max_examples=40, deadline=None, print_blob=True)
-@given(histories=histories, after_us=st.integers(-3 * DAY_US, 3 * DAY_US), folded=st.booleans())
-def test_law_few_keys_and_many_keys_are_read_alike(histories, after_us, folded):
-    store = MemoryStore()
+@given(
+    histories=histories,
+    after_us=st.integers(-3 * DAY_US, 3 * DAY_US),
+    folded=st.booleans(),
+    build=st.sampled_from([BUILD, EXACT]),
+)
+def test_law_few_keys_and_many_keys_are_read_alike(histories, after_us, folded, build):
+    store, plan = MemoryStore(), plan_of(build)
     for number, events in enumerate(histories):
         horizon = {"horizon_us": NOON_US - HOUR_US} if folded else {}
-        store.put(BUILD, f"c{number}", events, **horizon)
+        store.put(build, f"c{number}", events, **horizon)
     names: list[str | None] = [*(f"c{n}" for n in range(len(histories))), None, "never", "c0"]
-    few = ask(store, PLAN, names, NOON_US + after_us)
-    one_by_one = [ask(store, PLAN, [name], NOON_US + after_us) for name in names]
+    few = ask(store, plan, names, NOON_US + after_us)
+    one_by_one = [ask(store, plan, [name], NOON_US + after_us) for name in names]
     repeated = names * (read.FEW_KEYS // len(names) + 1)
-    many = ask(store, PLAN, repeated, NOON_US + after_us)
-    for feature in PLAN.names:
+    many = ask(store, plan, repeated, NOON_US + after_us)
+    for feature in plan.names:
         assert [one.values[feature][0] for one in one_by_one] == few.values[feature]
         assert many.values[feature][: len(names)] == few.values[feature]
         fewer = few.statuses.get(feature, [0] * len(names))

@@ -8,12 +8,22 @@ from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
-from tegula.serving.read import _table
 from tegula.serving.single import single_key
 from tegula.serving.single_code import quick
+from tegula.serving.tables import instants_of, table_of
 from tegula.windows.finish import finish
+from tegula.windows.segments import hours_of_edges
 from tegula.windows.tiles import NEVER_US
-from tests.support.serving import NOON_US, Event, Rows, build_of, every_feature, rows_of
+from tests.support.serving import (
+    NOON_US,
+    Event,
+    Rows,
+    build_of,
+    every_exact_feature,
+    every_feature,
+    rows_of,
+    segments_of,
+)
 
 BUILD = build_of(every_feature())
 SHAPE = BUILD.shape
@@ -40,7 +50,7 @@ events = st.lists(
 
 
 def by_columns(rows: Rows, at_us: int) -> tuple[list[object], list[int]]:
-    keyed, horizon_us = _table(SHAPE, [rows])
+    keyed, horizon_us = table_of(SHAPE, [(*rows, {})])
     columns = finish(SHAPE, keyed, at_us, horizon_us, SHAPE.features)
     return [c.values[0] for c in columns], [int(c.statuses[0]) for c in columns]
 
@@ -71,6 +81,89 @@ def test_law_one_key_as_it_lies_is_one_key_by_columns(kept, late, horizon_age_us
             assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9)
         else:
             assert ours == theirs
+
+
+EXACT = build_of(every_exact_feature())
+EXACTLY = single_key(EXACT.shape, EXACT.shape.features)
+near_us = st.one_of(
+    st.integers(0, 3 * SECOND_US),
+    st.integers(0, 200).map(lambda n: n * 29 * SECOND_US + n),
+    st.integers(0, 31 * DAY_US),
+)
+exact_events = st.lists(
+    st.tuples(near_us.map(lambda age: NOON_US - age), amounts, st.just(1), st.sampled_from("ab")),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None, print_blob=True)
+@given(
+    kept=exact_events,
+    late=exact_events,
+    horizon_age_us=st.none() | st.integers(0, 4 * HOUR_US) | st.integers(0, 40 * DAY_US),
+    ahead_us=near_us,
+    row_instants=st.sampled_from([3, 40, 4096]),
+    edge=st.none() | st.tuples(st.integers(0, 39), st.sampled_from([0, 1, 10, 180, 43_200, 90])),
+)
+def test_law_one_key_with_exact_edges_is_one_key_by_columns(
+    kept, late, horizon_age_us, ahead_us, row_instants, edge
+):
+    horizon_us = NEVER_US
+    if horizon_age_us is not None:
+        horizon_us = (NOON_US - horizon_age_us) // SECOND_US * SECOND_US
+    rows = rows_of(EXACT, kept, horizon_us, late)
+    segments = segments_of(EXACT, kept, horizon_us, row_instants)
+    at_us = NOON_US + 1 + ahead_us
+    if edge is not None and edge[0] < len(kept):
+        at_us = max(NOON_US + 1, kept[edge[0]][0] + edge[1] * MINUTE_US + ahead_us % 2)
+    windows = EXACT.shape.windows
+    asked = {hour: segments.get(hour, []) for hour in hours_of_edges(windows, at_us)}
+    answer = EXACTLY.answer(*rows, at_us, asked)
+    assert answer is not None, "declined although all instants are there"
+    keyed, horizons = table_of(EXACT.shape, [(*rows, asked)])
+    instants = instants_of(EXACT.shape, [(*rows, asked)])
+    columns = finish(EXACT.shape, keyed, at_us, horizons, instants=instants)
+    assert answer.statuses == [int(column.statuses[0]) for column in columns]
+    assert Status.COARSE not in answer.statuses
+    for ours, theirs in zip(answer.values, (c.values[0] for c in columns), strict=True):
+        assert ours == (
+            pytest.approx(theirs, rel=1e-12, abs=1e-9) if isinstance(theirs, float) else theirs
+        )
+
+
+def _month() -> tuple[Rows, dict[int, list[bytes]], int]:
+    """A key with an event a minute, folded up to now; and an edge inside an hour of a month ago."""
+    kept = [one(NOON_US - n * MINUTE_US) for n in range(1, 40 * 24 * 60, 7)]
+    at_us = NOON_US + 17 * MINUTE_US + 3
+    (hour,) = hours_of_edges([EXACT.shape.windows[2]], at_us)
+    return rows_of(EXACT, kept, NOON_US), {hour: segments_of(EXACT, kept, NOON_US)[hour]}, at_us
+
+
+MONTH = single_key(
+    EXACT.shape, [one for one in EXACT.shape.features if one.name in ("count_30d", "sum_30d")]
+)
+
+
+def test_exact_window_that_begins_in_the_body_looks_at_the_instants_of_one_hour_alone(monkeypatch):
+    rows, segments, at_us = _month()
+    expected = MONTH.answer(*rows, at_us, segments)
+    assert expected is not None
+    monkeypatch.setattr("tegula.serving.single_tiles.Tiles._column", None)
+    assert MONTH.answer(*rows, at_us, segments) == expected
+    assert quick(MONTH)(*rows, at_us, segments) == expected
+
+
+@pytest.mark.parametrize("damage", ["is not there", "is cut short", "is another's"])
+def test_single_declines_where_a_segment(damage):
+    rows, segments, at_us = _month()
+    ((hour, (first, *others)),) = segments.items()
+    assert others
+    blocks = {
+        "is not there": others,
+        "is cut short": [first[:-1], *others],
+        "is another's": [first[:12] + b"----" + first[16:], *others],
+    }[damage]
+    assert MONTH.answer(*rows, at_us, {hour: blocks}) is None
 
 
 def one(at_us: int, amount: float = 1.0) -> Event:
@@ -128,6 +221,6 @@ def test_windows_that_begin_in_the_body_look_at_no_tile(monkeypatch):
     key = single_key(SHAPE, month)
     rows = rows_of(BUILD, [one(NOON_US - n * HOUR_US) for n in range(1, 90)], NOON_US - 2 * HOUR_US)
     expected = key.answer(*rows, NOON_US + 1)
-    monkeypatch.setattr("tegula.serving.single._Tiles._column", None)
+    monkeypatch.setattr("tegula.serving.single_tiles.Tiles._column", None)
     assert key.answer(*rows, NOON_US + 1) == expected
     assert quick(key)(*rows, NOON_US + 1) == expected

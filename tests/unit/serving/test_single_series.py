@@ -10,9 +10,9 @@ from tegula import agg
 from tegula.schemas.outcomes import Status
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.schemas.windows import calendar, hopping, lifetime, series, sliding
-from tegula.serving.read import _table
 from tegula.serving.single import SingleAnswer
 from tegula.serving.single_series import answer_one
+from tegula.serving.tables import table_of
 from tegula.windows.finish import finish
 from tegula.windows.tiles import NEVER_US
 from tests.support.serving import NOON_US, Event, Rows, build_of, rows_of
@@ -60,7 +60,7 @@ events = st.lists(
 
 
 def by_columns(rows: Rows, at_us: int, features=SHAPE.features) -> SingleAnswer:
-    keyed, horizon_us = _table(SHAPE, [rows])
+    keyed, horizon_us = table_of(SHAPE, [(*rows, {})])
     columns = finish(SHAPE, keyed, at_us, horizon_us, features)
     return SingleAnswer([c.values[0] for c in columns], [int(c.statuses[0]) for c in columns])
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tegula.state import mirror as mirroring
 from tegula.state.mirror import Committed, Mirror
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark
+from tegula.state.packing import SEGMENT, pack, unpack
 from tegula.windows.geometry import Sliding
+from tegula.windows.shape import Shape
+from tegula.windows.tiles import KeyedTiles
 from tests.support.shapes import DAY, HOUR, MINUTE, SECOND, shape_of
 from tests.support.stores import Feeder, open_shard, stamps_of_row, tiles_of_row
 
 SHAPE = shape_of(["count", "sum", "last"], [Sliding(HOUR, MINUTE)])
+EXACT = shape_of(["count", "sum", "last"], [Sliding(HOUR, 1)])
 NOON = 12 * HOUR
 GONE = NOON + 2 * DAY
 """A horizon from which retention no longer reaches noon."""
@@ -25,11 +31,12 @@ GONE = NOON + 2 * DAY
 class Place:
     """A shard, its online rows, and the mirror between them."""
 
-    def __init__(self, root: Path, map_bytes: int = 1 << 24) -> None:
+    def __init__(self, root: Path, map_bytes: int = 1 << 24, shape: Shape = SHAPE) -> None:
         self.root = root
         self.map_bytes = map_bytes
-        self.feeder = Feeder(open_shard(root / "state"), SHAPE)
-        self.shapes = {1: SHAPE}
+        self.shape = shape
+        self.feeder = Feeder(open_shard(root / "state"), shape)
+        self.shapes = {1: shape}
         self.open()
 
     def open(self, incarnation: int = 1) -> None:
@@ -44,11 +51,24 @@ class Place:
 
     def tiles(self, key: bytes) -> list[tuple[int, int, int]]:
         _, (row,) = self.writer.read(1, [key])
-        return tiles_of_row(SHAPE, row)
+        return tiles_of_row(self.shape, row)
 
     def stamps(self, key: bytes) -> dict[str, int]:
         _, (row,) = self.writer.read(1, [key])
-        return dict(stamps_of_row(SHAPE, row))
+        return dict(stamps_of_row(self.shape, row))
+
+    def segments(self, key: bytes) -> dict[tuple[int, int], bytes]:
+        """The key's segments as they would lie in the state, by hour and place."""
+        hours = range(-1, 100)
+        _, _, (segments,) = self.writer.read_with_segments(1, [key], hours)
+        found = {}
+        for hour, blocks in segments.items():
+            for place, block in enumerate(blocks):
+                tiles = unpack(self.shape, [block], stamped=False)
+                names = pa.array([b""], pa.large_binary())
+                keyed = KeyedTiles(names, tiles.bounds, tiles.newest_us, tiles.tiles)
+                (found[hour, place],) = pack(self.shape, keyed, SEGMENT)
+        return found
 
     def is_absent(self, key: bytes) -> bool:
         return self.writer.read(1, [key])[1] == [(None, None)]
@@ -68,6 +88,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def check(place: Place, keys: list[bytes]) -> None:
     for key in keys:
         assert place.tiles(key) == place.feeder.tiles(key), key
+        assert place.segments(key) == place.feeder.segments(key), key
         assert place.is_absent(key) == (place.feeder.tiles(key) == [])
 
 
@@ -216,6 +237,61 @@ def test_absent_row_under_a_mark_of_another_incarnation_names_no_build(tmp_path)
     place.feeder.shard.abandon()
 
 
+@pytest.fixture
+def exact(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path, shape=EXACT)
+    yield made
+    made.close()
+
+
+def test_take_writes_the_segments_of_a_fold_and_drops_those_that_it_dropped(exact):
+    exact.feeder.commit([(b"a", NOON + 1, 1.0), (b"a", NOON + HOUR, 1.0)])
+    exact.feeder.fold([b"a"], NOON)
+    exact.take()
+    assert list(exact.segments(b"a")) == [(12, 0), (13, 0)]
+    check(exact, [b"a"])
+    exact.feeder.fold([b"a"], NOON + 2 * HOUR)
+    exact.take()
+    assert list(exact.segments(b"a")) == [(13, 0)]
+    check(exact, [b"a"])
+
+
+def test_mirror_that_fell_behind_reads_the_segments_that_the_outbox_names(exact):
+    exact.feeder.commit([(b"a", NOON + 1, 1.0), (b"b", NOON, 1.0)])
+    exact.feeder.fold([b"a", b"b"], NOON)
+    exact.take()
+    exact.feeder.commit([(b"a", NOON + 2, 1.0), (b"a", NOON + HOUR, 1.0)])
+    exact.feeder.fold([b"a", b"b"], NOON)
+    exact.feeder.fold([b"b"], GONE)
+    exact.feeder.taken()
+    exact.mirror.catch_up()
+    check(exact, [b"a", b"b"])
+    assert exact.segments(b"b") == {}
+
+
+def test_rebuild_writes_all_segments_a_little_at_a_time(exact, monkeypatch):
+    """A key with a month of instants must not need a month of memory."""
+    monkeypatch.setattr(mirroring, "PAGE_BYTES", 100)
+    exact.feeder.commit([(b"a", NOON + n * HOUR + m, 1.0) for n in range(5) for m in range(9)])
+    exact.feeder.commit([(b"b", NOON, 1.0)])
+    exact.feeder.fold([b"a", b"b"], NOON)
+    exact.writer.abandon()
+    exact.feeder.shard.renew(incarnation=2, boot_id="boot")
+    exact.open(incarnation=2)
+    assert len(exact.segments(b"a")) == 5
+    check(exact, [b"a", b"b"])
+
+
+def test_catch_up_takes_keys_with_many_segments_in_several_pages(exact, monkeypatch):
+    monkeypatch.setattr(mirroring, "PAGE_KEYS", 3)
+    for key in (b"a", b"b", b"c"):
+        exact.feeder.commit([(key, NOON + n * HOUR, 1.0) for n in range(5)])
+    exact.feeder.fold([b"a", b"b", b"c"], NOON)
+    exact.feeder.taken()
+    exact.mirror.catch_up()
+    check(exact, [b"a", b"b", b"c"])
+
+
 names = st.sampled_from([b"a", b"b", b"c"])
 times = st.integers(0, 3 * DAY) | st.integers(0, 300).map(lambda n: NOON + n * SECOND)
 commits = st.tuples(st.just("commit"), st.lists(st.tuples(names, times, st.just(1.0)), max_size=5))
@@ -229,9 +305,11 @@ steps = st.one_of(
 
 
 @settings(max_examples=60, deadline=None, print_blob=True)
-@given(steps=st.lists(steps, max_size=25))
-def test_law_online_rows_follow_the_state_whatever_happens_on_the_way(tmp_path_factory, steps):
-    place = Place(tmp_path_factory.mktemp("shard"))
+@given(steps=st.lists(steps, max_size=25), shape=st.sampled_from([SHAPE, EXACT, EXACT]))
+def test_law_online_rows_follow_the_state_whatever_happens_on_the_way(
+    tmp_path_factory, steps, shape
+):
+    place = Place(tmp_path_factory.mktemp("shard"), shape=shape)
     last, incarnation = [], 1
     for name, argument in steps:
         if name == "commit":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from tegula.schemas.errors import FormatUnknown, OnlineStoreFull
 from tegula.state.keys import encode_key
 from tegula.state.online.lmdb import LOOK_US, LmdbReader, LmdbWriter, WritersAsReader, stored_key
 from tegula.state.online.rows import Mark, RowWrites
-from tegula.state.rows import build_prefix
+from tegula.state.rows import build_prefix, segment_number
+from tegula.state.segments import ROW_INSTANTS
 
 MAP_BYTES = 1 << 24
 KIB_64 = 1 << 16
@@ -88,6 +90,51 @@ def test_keep_builds_deletes_every_build_between_and_around_those_it_keeps(write
     assert [b for b in range(1, 8) if writer.read(b, [b"k1"])[1] != [(None, None)]] == [2, 5]
     writer.keep_builds(frozenset())
     assert writer.mark() == MARK
+
+
+def segment(count: int, label: bytes = b"") -> bytes:
+    """What the store looks at of a segment, and a label."""
+    return struct.pack("<4xI", count) + label
+
+
+def test_segments_are_read_by_hour_with_the_rows_of_the_same_moment(writer):
+    one, other = segment(3, b"one"), segment(1, b"other")
+    rows = [(b"a", segment_number(-1, 0), one), (b"b", segment_number(5, 0), other)]
+    writer.write([RowWrites(1, heads=[(b"a", b"H")], segments=rows)], MARK)
+    assert writer.read_with_segments(1, [b"a", b"b", b"c"], [-1, 5]) == (
+        MARK,
+        [(b"H", None), (None, None), (None, None)],
+        [{-1: [one]}, {5: [other]}, {}],
+    )
+    assert writer.read(1, [b"a"]) == (MARK, [(b"H", None)])
+
+
+def test_segments_of_an_hour_are_read_on_as_long_as_one_is_full(writer):
+    full, last, beyond = segment(ROW_INSTANTS), segment(ROW_INSTANTS - 1), segment(1)
+    rows = [(b"a", segment_number(7, n), row) for n, row in enumerate([full, full, last])]
+    rows.append((b"a", segment_number(8, 0), beyond))
+    writer.write([RowWrites(1, segments=rows)], MARK)
+    assert writer.read_with_segments(1, [b"a"], [7])[2] == [{7: [full, full, last]}]
+    writer.write([RowWrites(1, segments=[(b"a", segment_number(7, 2), None)])], MARK)
+    assert writer.read_with_segments(1, [b"a"], [7])[2] == [{7: [full, full]}]
+
+
+def test_keep_builds_deletes_segments_too(writer):
+    rows = [(b"a", segment_number(7, 0), segment(1))]
+    writer.write([RowWrites(build, segments=rows) for build in (1, 2)], MARK)
+    writer.keep_builds({2})
+    assert writer.read_with_segments(1, [b"a"], [7])[2] == [{}]
+    assert writer.read_with_segments(2, [b"a"], [7])[2] == [{7: [segment(1)]}]
+
+
+@pytest.mark.parametrize("length", [470, 479, 480, 481, 511, KIB_64])
+def test_segments_of_keys_of_any_length_are_kept_apart(writer, length):
+    keys = [encode_key(("k" * (length - 3) + last,), ("string",)) for last in "ab"]
+    rows = [(key, segment_number(7, 0), segment(n)) for n, key in enumerate(keys)]
+    writer.write([RowWrites(1, heads=[(keys[0], b"H")], segments=rows)], MARK)
+    _, heads, found = writer.read_with_segments(1, keys, [7])
+    assert heads == [(b"H", None), (None, None)]
+    assert found == [{7: [segment(0)]}, {7: [segment(1)]}]
 
 
 @pytest.mark.parametrize("length", [1, 400, 416, 478, 479, 480, 481, 511, 512, KIB_64])

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import FormatUnknown
+from tegula.schemas.time import HOUR_US
 from tegula.state.keys import encode_key
 from tegula.state.rows import (
     BODY_SUFFIX,
@@ -23,9 +24,12 @@ from tegula.state.rows import (
     chunk_suffix,
     decode_outbox,
     encode_outbox,
+    hour_and_place,
     outbox_key,
     parse_position_key,
     position_key,
+    segment_number,
+    segment_suffix,
 )
 
 numbers = st.integers(0, 2**64 - 1)
@@ -78,11 +82,29 @@ def test_identity_of_a_later_version_is_refused():
 touched = st.builds(
     Touched, st.integers(1, 2**32 - 1), st.lists(st.binary(max_size=9)), st.booleans()
 )
+segmented = st.lists(
+    st.tuples(st.binary(max_size=9), st.lists(st.integers(0, 2**64 - 1), max_size=3).map(tuple)),
+    min_size=1,
+).map(lambda both: Touched(7, [k for k, _ in both], True, tuple(s for _, s in both)))
 
 
-@given(st.lists(touched, max_size=5))
+@given(st.lists(touched | segmented, max_size=5))
 def test_law_outbox_row_is_read_back(entries):
     assert decode_outbox(encode_outbox(entries)) == entries
+
+
+hours = st.integers(-(2**63) // HOUR_US, 2**63 // HOUR_US)
+places = st.integers(0, 2**24 - 1)
+
+
+@given(hours, places, hours, places)
+def test_law_segments_sort_by_hour_and_place(hour, place, other_hour, other_place):
+    one, other = segment_number(hour, place), segment_number(other_hour, other_place)
+    assert hour_and_place(one) == (hour, place)
+    assert (segment_suffix(one) < segment_suffix(other)) == (
+        (hour, place) < (other_hour, other_place)
+    )
+    assert len(segment_suffix(one)) == SUFFIX_BYTES
 
 
 def test_outbox_row_holds_keys_of_64_kib():

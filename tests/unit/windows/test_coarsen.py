@@ -14,13 +14,15 @@ from tegula.schemas.zones import periods
 from tegula.windows.coarsen import coarsen
 from tegula.windows.finish import FeatureColumn, finish
 from tegula.windows.geometry import Calendar, Hopping, IncludingInstant, Lifetime, Sliding, Tumbling
-from tegula.windows.ladder import DAY, EVER, EVER_START_US, HOUR, INSTANT, MINUTE, SECOND
+from tegula.windows.ladder import DAY, EVER, EVER_START_US, HOUR, MINUTE, SECOND
+from tegula.windows.segments import first_kept_hour, to_seconds
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import (
     NEVER_US,
     KeyedTiles,
     Tiles,
     bounds_of,
+    concat_tiles,
     empty_tiles,
     group,
     merge_keyed,
@@ -66,12 +68,16 @@ events = st.lists(st.tuples(st.just(0), instants_us, st.integers(-9, 9).map(floa
 
 @dataclass
 class Key:
-    """One key whose tiles are folded by hand: all it was given, and what is kept."""
+    """One key whose tiles are folded by hand: all it was given, and what is kept.
+
+    `instants` are those that a fold made part of seconds, of hours that it keeps.
+    """
 
     shape: Shape
     given: list[tuple[int, float]] = field(default_factory=list)
     kept: KeyedTiles | None = None
     horizon_us: int = NEVER_US
+    instants: KeyedTiles | None = None
 
     def add(self, events: list[tuple[int, int, float]]) -> None:
         if events:
@@ -80,21 +86,33 @@ class Key:
             self.kept = fresh if self.kept is None else merge_keyed(self.shape, [self.kept, fresh])
 
     def fold(self, horizon_us: int) -> None:
-        self.horizon_us = max(
-            self.horizon_us, horizon_us // self.shape.finest_us * self.shape.finest_us
-        )
+        self.horizon_us = max(self.horizon_us, horizon_us // SECOND_US * SECOND_US)
         if self.kept is not None:
-            horizons = np.full(len(self.kept.tiles), self.horizon_us)
-            tiles, keep = coarsen(self.shape, self.kept.tiles, horizons)
+            tiles = self.kept.tiles
+            if self.shape.segment_reach_us is not None:
+                tiles, are_instants = to_seconds(tiles)
+                self.segment(self.kept.tiles.take(np.flatnonzero(are_instants)))
+            horizons = np.full(len(tiles), self.horizon_us)
+            tiles, keep = coarsen(self.shape, tiles, horizons)
             kept = np.flatnonzero(keep)
             key, tiles = group(self.shape, np.zeros(len(kept), np.int64), tiles.take(kept))
             self.kept = KeyedTiles(self.kept.keys, bounds_of(key, 1), self.kept.newest_us, tiles)
+
+    def segment(self, instants: Tiles) -> None:
+        assert self.kept is not None
+        if self.instants is not None:
+            instants = concat_tiles([instants, self.instants.tiles])
+        first = first_kept_hour(self.shape, np.array([self.horizon_us]))[0]
+        instants = instants.take(np.flatnonzero(instants.start_us // HOUR_US >= first))
+        bounds = np.array([0, len(instants)])
+        self.instants = KeyedTiles(self.kept.keys, bounds, self.kept.newest_us, instants)
 
     def read(self, at_us: int) -> list[FeatureColumn]:
         keyed = self.kept
         if keyed is None:
             keyed = lift_events(self.shape, [b"k"], [])
-        return finish(self.shape, keyed, at_us, np.array([self.horizon_us]))
+        horizon_us = np.array([self.horizon_us])
+        return finish(self.shape, keyed, at_us, horizon_us, instants=self.instants)
 
 
 def check(key: Key, at_us: int) -> None:
@@ -105,6 +123,7 @@ def check(key: Key, at_us: int) -> None:
         status = Status(int(column.statuses[0]))
         if status is Status.COARSE:
             assert at_us < key.horizon_us or newest_us >= at_us, "coarse without a cause"
+            assert at_us < key.horizon_us or key.instants is None, "coarse with instants at hand"
             continue
         aggregate = feature.name.split("_")[0]
         expected = naive.value(aggregate, facts(feature.window), raw, at_us)
@@ -234,13 +253,24 @@ def test_coarsen_floors_toward_minus_infinity_before_the_epoch(at_us):
     assert tiles_of(key) == [(at_us // MINUTE_US * MINUTE_US, MINUTE, 1)]
 
 
-def test_coarsen_keeps_instants_until_an_exact_edge_cannot_cut_them():
+def test_instants_become_seconds_and_stand_beside_until_an_exact_edge_cannot_cut_their_hour():
     shape = shape_of(["count"], [Sliding(HOUR_US, 1), Lifetime()])
     at_us = NOON_US + 7
-    cut = folded(shape, at_us + HOUR_US, at_us)
-    assert tiles_of(cut) == [(at_us, INSTANT, 1)]
-    passed = folded(shape, at_us + HOUR_US + 1, at_us)
+    new = folded(shape, NOON_US, at_us)
+    assert tiles_of(new) == [(NOON_US, SECOND, 1)]
+    minutes = folded(shape, NOON_US + MINUTE_US, at_us)
+    assert tiles_of(minutes) == [(NOON_US, MINUTE, 1)]
+    cut = folded(shape, NOON_US + HOUR_US, at_us)
+    assert tiles_of(cut) == [(NOON_US, HOUR, 1)]
+    for key in (new, minutes, cut):
+        assert key.instants is not None
+        assert key.instants.tiles.start_us.tolist() == [at_us]
+        assert key.read(at_us + HOUR_US)[0].values == [1]
+        assert key.read(at_us + HOUR_US + 1)[0].values == [0]
+    passed = folded(shape, NOON_US + 2 * HOUR_US, at_us)
     assert tiles_of(passed) == [(EVER_START_US, EVER, 1)]
+    assert passed.instants is not None
+    assert len(passed.instants.tiles) == 0
 
 
 def test_coarsen_changes_nothing_where_there_is_nothing():

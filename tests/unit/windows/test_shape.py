@@ -69,3 +69,23 @@ def test_coarsening_waits_with_each_rung_for_the_windows_that_are_finer():
 def test_coarsening_knows_no_rung_that_is_not_the_grain_of_a_window():
     assert shape_of(["count"], [Tumbling(90 * MINUTE_US)]).coarsening == ((FIVE_MINUTES, 0),)
     assert shape_of(["count"], [Sliding(MINUTE_US, SECOND_US)]).coarsening == ()
+
+
+def test_coarsening_takes_exact_windows_for_windows_of_hours_because_segments_refine_an_hour():
+    exact = Sliding(30 * DAY_US, 1)
+    assert shape_of(["count"], [exact]).coarsening == ((HOUR, 0), (MINUTE, 0))
+    reach_us = HOUR_US + MINUTE_US - 1
+    shape = shape_of(["count"], [exact, HOURLY, Lifetime()])
+    assert shape.coarsening == ((DAY, 30 * DAY_US), (HOUR, reach_us), (MINUTE, 0))
+
+
+@pytest.mark.parametrize(
+    ("windows", "reach_us"),
+    [
+        ([HOURLY, Lifetime()], None),
+        ([HOURLY, Sliding(MINUTE_US, 1)], MINUTE_US),
+        ([Sliding(MINUTE_US, 1), Sliding(MINUTE_US, 500_000, 7)], MINUTE_US + 500_006),
+    ],
+)
+def test_segments_reach_as_far_as_an_edge_finer_than_a_second(windows, reach_us):
+    assert shape_of(["count"], windows).segment_reach_us == reach_us

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.windows.geometry import Sliding
-from tegula.windows.suffixes import small_slots, suffix_merges, totals
+from tegula.windows.suffixes import STRIDE, small_slots, strided_suffixes, suffix_merges, totals
 from tests.support.shapes import HOUR, MINUTE, SECOND, lift_events, shape_of
 
 SHAPE = shape_of(
@@ -58,6 +58,29 @@ def test_law_a_suffix_of_integers_is_exact(events):
     for begin, end in zip(keyed.bounds[:-1], keyed.bounds[1:], strict=True):
         for tile in range(begin, end):
             assert [c[tile] for c in suffixes] == expected(WHOLE, keyed, tile, end)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 100), numbers), min_size=1, max_size=150)
+)
+def test_law_a_strided_suffix_is_every_32nd_of_the_suffixes(events):
+    keyed = lift_events(SHAPE, KEYS, [(key, n * SECOND, value) for key, n, value in events])
+    bounds, rows, merges = strided_suffixes(SHAPE, keyed)
+    suffixes, tiles = suffix_merges(SHAPE, keyed), keyed.tiles.rows
+    for key, (begin, end) in enumerate(zip(keyed.bounds[:-1], keyed.bounds[1:], strict=True)):
+        places = range(begin, end, STRIDE)
+        assert bounds[key + 1] - bounds[key] == len(places)
+        for record, tile in enumerate(places, start=bounds[key]):
+            assert rows[record] == tiles[tile:end].sum()
+            assert [c[record] for c in merges] == pytest.approx(
+                [c[tile] for c in suffixes], rel=1e-12, abs=1e-9
+            )
+
+
+def test_no_tiles_have_no_strided_suffixes():
+    bounds, rows, merges = strided_suffixes(SHAPE, lift_events(SHAPE, KEYS, []))
+    assert (bounds.tolist(), rows.tolist()) == ([0, 0, 0, 0], [])
+    assert [len(column) for column in merges] == [0] * len(merges)
 
 
 def test_states_of_bytes_have_no_suffix_merges():
