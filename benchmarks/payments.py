@@ -98,7 +98,8 @@ def events(
 
 def encode(ids: np.ndarray, amounts: np.ndarray, at_us: np.ndarray) -> list[bytes]:
     """Events as JSON, made column by column."""
-    columns = {"card": ids, "merchant": ids % 50, "amount": amounts, "at": at_us}
+    merchants = (ids + np.rint(100 * amounts).astype(np.int64)) % 50
+    columns = {"card": ids, "merchant": merchants, "amount": amounts, "at": at_us}
     words = ['{"card_id":"c', "card", '","merchant":"m', "merchant", '","amount":', "amount"]
     words += [',"at":', "at", "}"]
     text = pl.concat_str([pl.col(w) if w in columns else pl.lit(w) for w in words])

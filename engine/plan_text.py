@@ -20,6 +20,7 @@ from ..windows.geometry import (
     Window,
 )
 from ..windows.ladder import RUNG_US, SECOND
+from ..windows.maps import ByCategory
 from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
 
@@ -113,9 +114,15 @@ def _feature(feature: WindowedFeature) -> tuple[str, ...]:
     params = "".join(f", {name}={value}" for name, value in sorted(feature.params.items()))
     states = ", ".join(map(str, feature.slots))
     default = "" if feature.default is None else f"default {feature.default!r}"
-    computed = f"{feature.aggregate.name} of states {states}{params}"
+    by = f", by category, cap={cap}" if (cap := _cap(feature)) else ""
+    computed = f"{feature.aggregate.name} of states {states}{params}{by}"
     output = f"list of {feature.output}" if isinstance(feature.window, Series) else feature.output
     return (feature.name, str(output), computed, _over(feature), default)
+
+
+def _cap(feature: WindowedFeature) -> int | None:
+    """How many categories a map gives apart; None of what is no map."""
+    return feature.aggregate.cap if isinstance(feature.aggregate, ByCategory) else None
 
 
 def _over(feature: WindowedFeature) -> str:

@@ -30,6 +30,7 @@ from ..windows.geometry import (
     Window,
 )
 from ..windows.ladder import automatic_resolution_us
+from ..windows.maps import ByCategory
 from ..windows.over import OverRows, OverSession
 
 
@@ -71,8 +72,16 @@ def _resolution_us(spec: SlidingSpec, length_us: int) -> int:
 
 
 def aggregate_of(feature: Feature, kind: str | None) -> Aggregate | AggregateAt:
-    """The aggregate of a feature over an input of `kind`, wrapped where order cuts the window."""
-    aggregate, window = AGGREGATES[aggregate_name(feature.aggregate)], feature.window
+    """The aggregate of a feature over an input of `kind`.
+
+    It is wrapped where order cuts the window, and where it is taken by category.
+    """
+    spec, window = feature.aggregate, feature.window
+    aggregate = AGGREGATES[aggregate_name(spec)]
+    if spec.by is not None and kind is not None:
+        # The kind is that of a pair: the value, and beside it the category.
+        valued, _, category = kind.partition(",")
+        return ByCategory(aggregate, None if spec.input is None else valued, category, spec.cap)
     if isinstance(window, LastSpec):
         return OverRows(aggregate, kind, window.count)
     if isinstance(window, SinceSpec):

@@ -8,17 +8,27 @@ Every aggregate takes `where=`, an expression that is true or false for an event
 which it is true are looked at, as if the view had no others. (A view's own `where` goes before, and
 decides too which events belong to the view at all.)
 
+With `by=`, a second column or expression (a String, Int64 or Bool), the value is a map: for each
+category the aggregate over its events, `{"m1": 12.5, "m2": 3.0}`. Categories are given as text.
+Events without a value or without a category are skipped, so each category has at least one. The
+`cap` categories with the most events are given (of equally frequent ones the lesser), all others
+together as `"__other__"`. The state keeps every category up to 1024 of a window; past these the
+status is OVERFLOW, in whatever order they came. Each takes, in each tile, 16 bytes, the aggregate's
+own state and its text. Over no events it is null, unless there is a `default`. Aggregates of two
+columns, those whose state has no fixed size, and windows that are a series or cut by order, are
+refused with `by=`.
+
 `SIGNATURES` says what each one takes and gives (see `signatures`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import polars as pl
 
-from .definitions import AggregateSpec
+from .definitions import CATEGORIES_SHOWN, AggregateSpec
 from .signatures import SIGNATURES, Signature
 from .time import Duration
 
@@ -67,196 +77,234 @@ __all__ = [
 
 Input: TypeAlias = pl.Expr | str
 Where: TypeAlias = pl.Expr | str | None
+By: TypeAlias = pl.Expr | str | None
+_CAP: Final = CATEGORIES_SHOWN
 
 
-def count(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+def count(
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """How many events there are; with a column, in how many it is not null. An integer."""
-    return AggregateSpec("count", column, where=where)
+    return AggregateSpec("count", column, where=where, by=by, cap=cap)
 
 
-def count_if(predicate: Input, *, where: Where = None) -> AggregateSpec:
+def count_if(
+    predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """For how many events the predicate is true; null counts as not true. An integer.
 
     `count(where=predicate)` says the same.
     """
-    return AggregateSpec("count_if", predicate, where=where)
+    return AggregateSpec("count_if", predicate, where=where, by=by, cap=cap)
 
 
-def any(predicate: Input, *, where: Where = None) -> AggregateSpec:
+def any(predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """Whether the predicate is true for at least one event; null where it never had a value."""
-    return AggregateSpec("any", predicate, where=where)
+    return AggregateSpec("any", predicate, where=where, by=by, cap=cap)
 
 
-def all(predicate: Input, *, where: Where = None) -> AggregateSpec:
+def all(predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """Whether the predicate is true for every event at which it has a value; null over none."""
-    return AggregateSpec("all", predicate, where=where)
+    return AggregateSpec("all", predicate, where=where, by=by, cap=cap)
 
 
 def rate(
-    column: Input | None = None, *, per: Duration = "1s", where: Where = None
+    column: Input | None = None,
+    *,
+    per: Duration = "1s",
+    where: Where = None,
+    by: By = None,
+    cap: int = _CAP,
 ) -> AggregateSpec:
     """Events in each `per` of the window's true length; with a column, those where it is not null.
 
     A float; 0 over nothing. Not over `lifetime()`, which has no length.
     """
-    return AggregateSpec("rate", column, {"per": per}, where)
+    return AggregateSpec("rate", column, {"per": per}, where, by=by, cap=cap)
 
 
-def sum(column: Input, *, where: Where = None) -> AggregateSpec:
+def sum(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The sum of the input: an integer for integers, else a float.
 
     Integers are summed in 128 bits; a sum past 64 bits has the status OVERFLOW. Float sums are
     off by at most 1e-12 times the sum of the absolute values, in whatever order events came.
     """
-    return AggregateSpec("sum", column, where=where)
+    return AggregateSpec("sum", column, where=where, by=by, cap=cap)
 
 
-def mean(column: Input, *, where: Where = None) -> AggregateSpec:
+def mean(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The arithmetic mean, a float; null over no values. Its error is that of `sum`."""
-    return AggregateSpec("mean", column, where=where)
+    return AggregateSpec("mean", column, where=where, by=by, cap=cap)
 
 
-def min(column: Input, *, where: Where = None) -> AggregateSpec:
+def min(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The least value, of the input's type; texts are compared by their UTF-8 bytes."""
-    return AggregateSpec("min", column, where=where)
+    return AggregateSpec("min", column, where=where, by=by, cap=cap)
 
 
-def max(column: Input, *, where: Where = None) -> AggregateSpec:
+def max(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The greatest value, of the input's type; order as in `min`."""
-    return AggregateSpec("max", column, where=where)
+    return AggregateSpec("max", column, where=where, by=by, cap=cap)
 
 
-def range(column: Input, *, where: Where = None) -> AggregateSpec:
+def range(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The greatest value less the least one, of the input's type; null over no values."""
-    return AggregateSpec("range", column, where=where)
+    return AggregateSpec("range", column, where=where, by=by, cap=cap)
 
 
-def variance(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
+def variance(
+    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """The variance, a float: of a sample with `ddof=1`, of the whole population with `ddof=0`.
 
     Null where there are not more values than `ddof`.
     """
-    return AggregateSpec("variance", column, {"ddof": ddof}, where)
+    return AggregateSpec("variance", column, {"ddof": ddof}, where, by=by, cap=cap)
 
 
-def stddev(column: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
+def stddev(
+    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """The standard deviation: the square root of `variance`."""
-    return AggregateSpec("stddev", column, {"ddof": ddof}, where)
+    return AggregateSpec("stddev", column, {"ddof": ddof}, where, by=by, cap=cap)
 
 
-def skew(column: Input, *, where: Where = None) -> AggregateSpec:
+def skew(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """How lopsided the values lie: the third standardised moment, a float; 0 if symmetric.
 
     Null where there is no spread.
     """
-    return AggregateSpec("skew", column, where=where)
+    return AggregateSpec("skew", column, where=where, by=by, cap=cap)
 
 
-def kurtosis(column: Input, *, where: Where = None) -> AggregateSpec:
+def kurtosis(
+    column: Input, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """How heavy the tails are: the fourth standardised moment less 3, a float; 0 if normal.
 
     Null where there is no spread.
     """
-    return AggregateSpec("kurtosis", column, where=where)
+    return AggregateSpec("kurtosis", column, where=where, by=by, cap=cap)
 
 
-def covariance(column: Input, other: Input, *, ddof: int = 1, where: Where = None) -> AggregateSpec:
+def covariance(
+    column: Input, other: Input, *, ddof: int = 1, where: Where = None, by: By = None
+) -> AggregateSpec:
     """How two columns vary together, a float; over events at which both have a value.
 
     `ddof` as for `variance`.
     """
-    return AggregateSpec("covariance", (column, other), {"ddof": ddof}, where)
+    return AggregateSpec("covariance", (column, other), {"ddof": ddof}, where, by=by)
 
 
-def correlation(column: Input, other: Input, *, where: Where = None) -> AggregateSpec:
+def correlation(
+    column: Input, other: Input, *, where: Where = None, by: By = None
+) -> AggregateSpec:
     """Pearson's correlation of two columns, from -1 to 1; null where either has no spread."""
-    return AggregateSpec("correlation", (column, other), where=where)
+    return AggregateSpec("correlation", (column, other), where=where, by=by)
 
 
-def weighted_mean(column: Input, weight: Input, *, where: Where = None) -> AggregateSpec:
+def weighted_mean(
+    column: Input, weight: Input, *, where: Where = None, by: By = None
+) -> AggregateSpec:
     """The mean of a column in which each value counts by its weight, a float.
 
     Null over no values, and where the weights add up to 0.
     """
-    return AggregateSpec("weighted_mean", (column, weight), where=where)
+    return AggregateSpec("weighted_mean", (column, weight), where=where, by=by)
 
 
-def slope(column: Input, *, per: Duration = "1s", where: Where = None) -> AggregateSpec:
+def slope(
+    column: Input, *, per: Duration = "1s", where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """By how much the column grows in each `per` of event time: the least-squares line, a float.
 
     Null where there are not two values at different instants.
     """
-    return AggregateSpec("slope", column, {"per": per}, where)
+    return AggregateSpec("slope", column, {"per": per}, where, by=by, cap=cap)
 
 
-def time_since_first(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+def time_since_first(
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """Seconds from the earliest event of the window to the instant of reading, a float.
 
     With a column, from the earliest event at which it is not null. Null over no events.
     """
-    return AggregateSpec("time_since_first", column, where=where)
+    return AggregateSpec("time_since_first", column, where=where, by=by, cap=cap)
 
 
-def time_since_last(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+def time_since_last(
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """Seconds from the latest event of the window to the instant of reading, a float.
 
     With a column, from the latest event at which it is not null. Null over no events.
     """
-    return AggregateSpec("time_since_last", column, where=where)
+    return AggregateSpec("time_since_last", column, where=where, by=by, cap=cap)
 
 
-def mean_interval(column: Input | None = None, *, where: Where = None) -> AggregateSpec:
+def mean_interval(
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """Seconds between events on average, a float; null over fewer than two.
 
     With a column, between events at which it is not null.
     """
-    return AggregateSpec("mean_interval", column, where=where)
+    return AggregateSpec("mean_interval", column, where=where, by=by, cap=cap)
 
 
-def decayed_sum(column: Input, *, half_life: Duration, where: Where = None) -> AggregateSpec:
+def decayed_sum(
+    column: Input, *, half_life: Duration, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """The sum in which each value weighs half as much every `half_life` later, a float.
 
     Ages are those at the instant of reading, so the value falls while nothing comes.
     """
-    return AggregateSpec("decayed_sum", column, {"half_life": half_life}, where)
+    return AggregateSpec("decayed_sum", column, {"half_life": half_life}, where, by=by, cap=cap)
 
 
 def decayed_count(
-    column: Input | None = None, *, half_life: Duration, where: Where = None
+    column: Input | None = None,
+    *,
+    half_life: Duration,
+    where: Where = None,
+    by: By = None,
+    cap: int = _CAP,
 ) -> AggregateSpec:
     """How many events there are, each weighing half as much every `half_life` later, a float.
 
     With a column, events at which it is not null.
     """
-    return AggregateSpec("decayed_count", column, {"half_life": half_life}, where)
+    return AggregateSpec("decayed_count", column, {"half_life": half_life}, where, by=by, cap=cap)
 
 
-def first(column: Input, *, where: Where = None) -> AggregateSpec:
+def first(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The value of the earliest event that has one, of the input's type.
 
     Events at the same instant are ordered by stream, partition and offset, never by arrival.
     """
-    return AggregateSpec("first", column, where=where)
+    return AggregateSpec("first", column, where=where, by=by, cap=cap)
 
 
-def last(column: Input, *, where: Where = None) -> AggregateSpec:
+def last(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
     """The value of the latest event that has one, of the input's type; order as in `first`."""
-    return AggregateSpec("last", column, where=where)
+    return AggregateSpec("last", column, where=where, by=by, cap=cap)
 
 
-def first_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+def first_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
     """The first `n` values, a list, oldest first; order as in `first`. Null over no values."""
-    return AggregateSpec("first_n", column, {"n": n}, where)
+    return AggregateSpec("first_n", column, {"n": n}, where, by=by)
 
 
-def last_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+def last_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
     """The last `n` values, a list, oldest first; order as in `first`. Null over no values."""
-    return AggregateSpec("last_n", column, {"n": n}, where)
+    return AggregateSpec("last_n", column, {"n": n}, where, by=by)
 
 
-def lag(column: Input, n: int = 1, *, where: Where = None) -> AggregateSpec:
+def lag(column: Input, n: int = 1, *, where: Where = None, by: By = None) -> AggregateSpec:
     """The value that came `n` values before the last one; null where there are not so many."""
-    return AggregateSpec("lag", column, {"n": n}, where)
+    return AggregateSpec("lag", column, {"n": n}, where, by=by)
 
 
 def min_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
@@ -269,55 +317,61 @@ def max_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
     return AggregateSpec("max_by", (column, by), where=where)
 
 
-def top_n(column: Input, n: int, *, where: Where = None) -> AggregateSpec:
+def top_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
     """The `n` greatest values, a list, greatest first, equal ones as often as they come."""
-    return AggregateSpec("top_n", column, {"n": n}, where)
+    return AggregateSpec("top_n", column, {"n": n}, where, by=by)
 
 
-def distinct(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+def distinct(
+    column: Input, *, cap: int = 1000, where: Where = None, by: By = None
+) -> AggregateSpec:
     """The different values, a list, ascending; past `cap` of them the status is OVERFLOW."""
-    return AggregateSpec("distinct", column, {"cap": cap}, where)
+    return AggregateSpec("distinct", column, {"cap": cap}, where, by=by)
 
 
-def mode(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+def mode(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
     """The most frequent value, of equally frequent ones the least.
 
     Past `cap` different values the status is OVERFLOW.
     """
-    return AggregateSpec("mode", column, {"cap": cap}, where)
+    return AggregateSpec("mode", column, {"cap": cap}, where, by=by)
 
 
-def entropy(column: Input, *, cap: int = 1000, where: Where = None) -> AggregateSpec:
+def entropy(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
     """How evenly the values are spread over the different ones, in bits, a float.
 
     Past `cap` different values the status is OVERFLOW.
     """
-    return AggregateSpec("entropy", column, {"cap": cap}, where)
+    return AggregateSpec("entropy", column, {"cap": cap}, where, by=by)
 
 
-def histogram(column: Input, edges: Sequence[float], *, where: Where = None) -> AggregateSpec:
+def histogram(
+    column: Input, edges: Sequence[float], *, where: Where = None, by: By = None, cap: int = _CAP
+) -> AggregateSpec:
     """How many values lie below the first edge, from each edge to the next, and from the last on.
 
     A list of integers, one more than there are edges.
     """
-    return AggregateSpec("histogram", column, {"edges": edges}, where)
+    return AggregateSpec("histogram", column, {"edges": edges}, where, by=by, cap=cap)
 
 
-def approx_distinct(column: Input, *, where: Where = None) -> AggregateSpec:
+def approx_distinct(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
     """About how many different values there are, an integer: exact while there are few, then a
     HyperLogLog estimate."""
-    return AggregateSpec("approx_distinct", column, where=where)
+    return AggregateSpec("approx_distinct", column, where=where, by=by)
 
 
-def approx_quantile(column: Input, q: float, *, where: Where = None) -> AggregateSpec:
+def approx_quantile(
+    column: Input, q: float, *, where: Where = None, by: By = None
+) -> AggregateSpec:
     """The least value that at least the share `q` of all values does not exceed, a float.
 
     Exact of up to 512 different values, then within a few parts in a hundred of the value. Null
     over no values.
     """
-    return AggregateSpec("approx_quantile", column, {"q": q}, where)
+    return AggregateSpec("approx_quantile", column, {"q": q}, where, by=by)
 
 
-def median(column: Input, *, where: Where = None) -> AggregateSpec:
+def median(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
     """`approx_quantile` with q = 0.5: of an even number of values the lower of the middle two."""
-    return AggregateSpec("median", column, where=where)
+    return AggregateSpec("median", column, where=where, by=by)

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from .definitions import (
+    CATEGORIES_SHOWN,
     AggregateSpec,
     Definitions,
     Entity,
@@ -157,17 +158,22 @@ def dump_expression(expr: pl.Expr | str | None) -> dict[str, Any] | None:
 
 
 def dump_aggregate(aggregate: AggregateSpec) -> dict[str, Any]:
-    """An aggregate with its input; two inputs are a list. Without `where` there is no such key."""
+    """An aggregate with its input; two inputs are a list.
+
+    Without `where` there is no such key; without `by` neither `by` nor `cap`.
+    """
     pair = isinstance(aggregate.input, tuple)
     parts = [to_json(part) for part in input_parts(aggregate)]
-    stored = {
+    stored: dict[str, Any] = {
         "name": aggregate.name,
         "input": parts if pair else parts[0] if parts else None,
         "params": stored_params(aggregate),
     }
-    if aggregate.where is None:
-        return stored
-    return {**stored, "where": dump_expression(aggregate.where)}
+    if aggregate.where is not None:
+        stored["where"] = dump_expression(aggregate.where)
+    if aggregate.by is not None:
+        stored |= {"by": dump_expression(aggregate.by), "cap": aggregate.cap}
+    return stored
 
 
 def _dump_feature(feature: Feature) -> dict[str, Any]:
@@ -251,8 +257,9 @@ def _load_feature(stored: Mapping[str, Any]) -> Feature:
     read: Any = (
         tuple(map(_load_expression, given)) if isinstance(given, list) else _load_expression(given)
     )
-    where = _load_expression(one.get("where"))
-    aggregate = AggregateSpec(one["name"], read, one["params"], where)
+    where, by = _load_expression(one.get("where")), _load_expression(one.get("by"))
+    cap = one.get("cap", CATEGORIES_SHOWN)
+    aggregate = AggregateSpec(one["name"], read, one["params"], where, by, cap)
     window = load_window(stored["window"])
     return Feature(aggregate, window, stored["default"], stored["description"])
 

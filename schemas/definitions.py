@@ -13,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 
 from .time import Duration
 from .types import DataType
 from .windows import WindowSpec
+
+CATEGORIES_SHOWN: Final = 100
+"""Categories that a map gives apart, where none else is asked for."""
 
 
 def _frozen(mapping: Any) -> Any:
@@ -84,13 +87,16 @@ class AggregateSpec:
 
     `input` is a column's name, a Polars expression over one event's columns, two of these where the
     aggregate reads pairs, or None where events themselves are counted. `where`: only events for
-    which it is true are looked at.
+    which it is true are looked at. `by`: a second column or expression, the category of an event;
+    then the value is a map, of at most `cap` categories and the rest.
     """
 
     name: str
     input: pl.Expr | str | tuple[pl.Expr | str, pl.Expr | str] | None
     params: Mapping[str, Any] = field(default_factory=dict)
     where: pl.Expr | str | None = None
+    by: pl.Expr | str | None = None
+    cap: int = CATEGORIES_SHOWN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _frozen(self.params))

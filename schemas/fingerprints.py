@@ -15,7 +15,7 @@ from typing import Any
 
 from .canonical import canonical_json, digest
 from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view
-from .definitions import FeatureView
+from .definitions import AggregateSpec, FeatureView
 from .expressions import lower
 from .inputs import feature_input
 from .nodes import columns
@@ -45,7 +45,7 @@ def operational(view: FeatureView) -> str:
 
 def structure(view: FeatureView) -> dict[str, Any]:
     """What `structural` is the digest of, for plans that say *what* changed."""
-    aggregates = [dump_aggregate(feature.aggregate) for feature in view.features.values()]
+    aggregates = [_aggregate(feature.aggregate) for feature in view.features.values()]
     windows = [_window(feature.window) for feature in view.features.values()]
     types = dict(dump_stream(view.stream)["schema"])
     return {
@@ -58,6 +58,11 @@ def structure(view: FeatureView) -> dict[str, Any]:
         "windows": _distinct(windows),
         **_ordered(view),
     }
+
+
+def _aggregate(spec: AggregateSpec) -> dict[str, Any]:
+    """An aggregate without the cap of its map: all categories are kept, whatever is shown."""
+    return {name: part for name, part in dump_aggregate(spec).items() if name != "cap"}
 
 
 def _ordered(view: FeatureView) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 - An aggregate over events with a `where` reads `when(where, true, null)`; `count()` becomes
   `count_if(where)`.
 - An aggregate over two columns reads `pair(x, y)`: one input whose values are both.
+- An aggregate `by=` a second column reads `pair(x, category)`; where events are counted, x is true.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def input_node(spec: AggregateSpec) -> Node | None:
     'when(ok, x, null)'
     >>> text(input_node(AggregateSpec("covariance", ("x", "y"))))
     'pair(x, y)'
+    >>> text(input_node(AggregateSpec("count", None, by="shop")))
+    'pair(true, shop)'
     """
     parts = input_parts(spec)
     if spec.where is not None:
@@ -40,6 +43,8 @@ def input_node(spec: AggregateSpec) -> Node | None:
             return where
         first = parts[0] if parts else Literal(Bool, True)
         parts = (Op("when", (where, first, _NULL)), *parts[1:])
+    if spec.by is not None:
+        return Op(PAIR, (parts[0] if parts else Literal(Bool, True), lower(spec.by)))
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else Op(PAIR, parts)
@@ -58,8 +63,12 @@ def feature_input(feature: Feature) -> Node | None:
 
 
 def aggregate_name(spec: AggregateSpec) -> str:
-    """The aggregate that is computed: counting events where something is true is `count_if`."""
-    if spec.name == "count" and spec.input is None and spec.where is not None:
+    """The aggregate that is computed: counting events where something is true is `count_if`.
+
+    By category it is not: one without such an event has no count.
+    """
+    counted = spec.name == "count" and spec.input is None and spec.by is None
+    if counted and spec.where is not None:
         return "count_if"
     return spec.name
 
@@ -84,7 +93,10 @@ def input_parts(spec: AggregateSpec) -> tuple[Node, ...]:
 def input_types(node: Node, schema: Mapping[str, DataType]) -> tuple[DataType, ...]:
     """The type of an input's values, or of both of a pair. Raises as `result_type` does."""
     parts = node.args if isinstance(node, Op) and node.name == PAIR else (node,)
-    return tuple(result_type(part, schema) for part in parts)
+    return tuple(
+        part.type if isinstance(part, Literal) and part.type else result_type(part, schema)
+        for part in parts
+    )
 
 
 def input_kind(types: tuple[DataType, ...]) -> str:

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 import pyarrow as pa
 
-Kind = Literal["float", "int", "bool", "time", "string", "list"]
+Kind = Literal["float", "int", "bool", "time", "string", "list", "map"]
 
 TIMESTAMP_UNITS: Mapping[str, int] = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1})
 """Units in which a log may carry instants as integers, with their length in µs."""
+
+
+_MAP: Final = "Map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class DataType:
 
     `unit` is for `Timestamp` alone, and says how the *log* writes an instant: `None` means RFC 3339
     text (`"2024-05-01T12:00:00.25Z"`), `"s"`, `"ms"`, `"us"` integers since the epoch. In frames
-    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit. `item` is for lists, which
-    features may be and columns may not (`list_of`).
+    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit. `item` is for lists and
+    maps, which features may be and columns may not (`list_of`, `map_of`).
     """
 
     name: str
@@ -47,21 +50,23 @@ class DataType:
     def kind(self) -> Kind:
         """The class of values, which is what aggregates look at."""
         if self.item is not None:
-            return "list"
+            return "map" if self.name == _MAP else "list"
         return _FACTS[self.name].kind
 
     @property
     def polars(self) -> pl.DataType:
         """The type of such a column in a frame."""
         if self.item is not None:
-            return pl.List(self.item.polars)
+            item = self.item.polars
+            return pl.Map(pl.String(), item) if self.name == _MAP else pl.List(item)
         return _FACTS[self.name].polars
 
     @property
     def arrow(self) -> pa.DataType:
         """The type of such a column in an Arrow table."""
         if self.item is not None:
-            return pa.large_list(self.item.arrow)
+            item = self.item.arrow
+            return pa.map_(pa.large_string(), item) if self.name == _MAP else pa.large_list(item)
         return _FACTS[self.name].arrow
 
     @property
@@ -118,6 +123,15 @@ def list_of(item: DataType) -> DataType:
     return DataType("List", item=DataType(item.name))
 
 
+def map_of(item: DataType) -> DataType:
+    """Maps from a text to values of a type: what an aggregate `by=` a second column gives.
+
+    >>> map_of(Float64), map_of(list_of(Int64)), map_of(Float64).kind
+    (Map(Float64), Map(List(Int64)), 'map')
+    """
+    return DataType(_MAP, item=DataType(item.name, item=item.item))
+
+
 def type_of_polars(dtype: pl.DataType) -> DataType | None:
     """Our type for what Polars computed, or None if it has no place here.
 
@@ -149,6 +163,10 @@ def accepts_value(dtype: DataType, value: Any) -> bool:
     """
     if dtype.item is not None:
         item = dtype.item
+        if dtype.name == _MAP:
+            return isinstance(value, dict) and all(
+                isinstance(key, str) and accepts_value(item, one) for key, one in value.items()
+            )
         return isinstance(value, list) and all(accepts_value(item, one) for one in value)
     if not isinstance(value, _FACTS[dtype.name].python):
         return False

@@ -56,9 +56,11 @@ def encode_reply(reply: Reply, plan: FeaturePlan, include: frozenset[str], trace
 
 
 def _instants(value: Any) -> Any:
-    """An instant as text; of a list, each of its instants."""
+    """An instant as text; of a list or a map, each of its instants."""
     if isinstance(value, list):
         return list(map(_instants, value))
+    if isinstance(value, dict):
+        return {name: _instants(one) for name, one in value.items()}
     return None if value is None else format_instant(value)
 
 

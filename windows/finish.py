@@ -187,7 +187,7 @@ def _column(
 
 
 def to_python(values: Values, dtype: DataType) -> list[Any]:
-    """Finished values as plain Python: str, bool, int or float (times as µs), or lists of these.
+    """Finished values as plain Python: str, bool, int or float (times as µs), lists, maps.
 
     >>> from tegula.schemas.types import Bool
     >>> to_python(np.array([1, 0]), Bool)
@@ -210,4 +210,9 @@ def converter(dtype: DataType) -> Callable[[Any], Any] | None:
         plain: dict[str, Callable[[Any], Any]] = {"string": bytes.decode, "bool": bool}
         return plain.get(dtype.kind)
     inner = converter(dtype.item)
+    if dtype.kind == "map":
+        return lambda entries: {
+            name.decode(): value if inner is None or value is None else inner(value)
+            for name, value in entries
+        }
     return None if inner is None else lambda value: list(map(inner, value))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .algebra import Bools, Int64s, StateField, States, Values
 
@@ -76,7 +77,7 @@ class Items:
 def ranks_of(texts: pa.LargeBinaryArray) -> Int64s:
     """Numbers that order texts byte by byte, int64 (n,); only different ones are sorted."""
     coded = texts.dictionary_encode()
-    ascending = np.argsort(coded.dictionary.to_numpy(zero_copy_only=False), kind="stable")
+    ascending = pc.sort_indices(coded.dictionary).to_numpy()
     rank = np.empty(len(ascending), np.int64)
     rank[ascending] = np.arange(len(ascending))
     ranks: Int64s = rank[coded.indices.to_numpy().astype(np.int64)]

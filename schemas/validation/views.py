@@ -29,7 +29,7 @@ from ..expressions import lower, result_type
 from ..nodes import columns
 from ..ordered_windows import SinceSpec
 from ..signatures import SIGNATURES, Signature
-from ..types import Bool, DataType, Kind, accepts_value
+from ..types import Bool, DataType, Kind, accepts_value, map_of
 from ..windows import LifetimeSpec, OrderedSpec
 from .checks import (
     did_you_mean,
@@ -40,6 +40,7 @@ from .checks import (
     text_faults,
     unknown_column,
 )
+from .maps import cap_faults, map_faults
 from .ordered import pair_faults, session_faults
 from .windows import window_faults
 
@@ -180,8 +181,15 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
     input_type, faults = _input(spec, signature, view.stream, place)
     yield from faults
     yield from session_faults(feature.window, spec.name, signature, input_type, f"{place}, window")
+    yield from cap_faults(spec, place)
+    if spec.by is not None:
+        category, faults = _expression(spec.by, view.stream, f"{place}, by")
+        yield from faults
+        yield from map_faults(feature.window, spec, signature, input_type, category, place)
     if feature.default is not None and (input_type is not None or spec.input is None):
-        yield from _default_faults(feature.default, signature.output(input_type), place)
+        output = signature.output(input_type)
+        output = output if spec.by is None else map_of(output)
+        yield from _default_faults(feature.default, output, place)
 
 
 def _not_a_feature(given: Any, place: str) -> NotAFeature:

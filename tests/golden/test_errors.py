@@ -157,6 +157,25 @@ FEATURES = {
     "more than fits": feature(agg.last_n("amount", 1001).over(sliding("1h"))),
     "a list by a text": feature(agg.max_by("amount", "merchant").over(sliding("1h"))),
     "a default that is no list": feature(agg.top_n("amount", 3).over(sliding("1h"), default=0.0)),
+    "by a float": feature(agg.sum("amount", by="amount").over(sliding("1h"))),
+    "by a misspelled column": feature(agg.sum("amount", by="merchnat").over(sliding("1h"))),
+    "by a category, of a series": feature(agg.count(by="merchant").over(series("1d", "1d", 7))),
+    "by a category, of the last": feature(agg.count(by="merchant").over(last(5))),
+    "two columns by a third": feature(
+        agg.covariance("amount", "items", by="merchant").over(sliding("1h"))
+    ),
+    "the last texts by a category": feature(
+        agg.last("merchant", by="merchant").over(sliding("1h"))
+    ),
+    "a sketch for each category": feature(agg.median("amount", by="items").over(sliding("1h"))),
+    "no categories": feature(agg.count(by="merchant", cap=0).over(sliding("1h"))),
+    "more categories than are kept": feature(
+        agg.count(by="merchant", cap=1025).over(sliding("1h"))
+    ),
+    "a cap of no categories": feature(agg.count(cap=5).over(sliding("1h"))),
+    "a default that is no map": feature(
+        agg.count(by="merchant").over(sliding("1h"), default={"a": "b"})
+    ),
     "any of a number": feature(agg.any("amount").over(sliding("1h"))),
     "where of a number": feature(agg.mean("items", where="amount").over(sliding("1h"))),
     "where of a misspelled column": feature(

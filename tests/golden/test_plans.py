@@ -88,6 +88,10 @@ EVERY_AGGREGATE = tg.FeatureView(
         "shop_entropy": agg.entropy("merchant", cap=50).over(sliding("1d")),
         "sizes": agg.histogram("amount", [0, 10, 100]).over(sliding("1d")),
         "slope": agg.slope("amount", per="1h").over(sliding("1d")),
+        "by_shop": agg.sum("amount", by="merchant", cap=50).over(sliding("1d")),
+        "mean_by_shop": agg.mean("amount", by="merchant").over(sliding("1h"), default={}),
+        "often_by_shop": agg.rate(by="merchant", where=pl.col("amount") > 9).over(sliding("1h")),
+        "last_by_items": agg.last("at", by="items").over(sliding("1d")),
     },
 )
 EVERY_WINDOW = tg.FeatureView(

@@ -42,6 +42,10 @@ SPEND = tg.FeatureView(
         "recent": agg.mean("amount").over(sliding("1d", resolution="5m"), default=0.5),
         "often": agg.rate(per="60s", where=pl.col("amount") > 9).over(sliding("7d")),
         "together": agg.covariance("amount", pl.col("bank") + 1).over(sliding("7d")),
+        "by_bank": agg.sum("amount", by=pl.col("bank") + 1, where=pl.col("amount") > 0, cap=7).over(
+            sliding("1d"), default={"1": 0.0}
+        ),
+        "each": agg.count(by="bank").over(sliding("1d")),
         "spread": agg.stddev("amount", ddof=0).over(tumbling("1d", current=True)),
         "last_at": agg.last("at").over(lifetime(), description="when it was seen last"),
         "week_before": agg.count().over(sliding("7d", offset="168h")),

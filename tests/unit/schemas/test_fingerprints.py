@@ -91,6 +91,7 @@ STRUCTURAL = {
     "a series": features(n=agg.count().over(series("1h", "1h", 3))),
     "a longer series": features(n=agg.count().over(series("1h", "1h", 4))),
     "a window by the clock": features(n=agg.count().over(calendar("day", tz="UTC"))),
+    "a category": features(spent=agg.sum("amount", by="shop").over(sliding("1d"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
     "one key column more": view(
@@ -119,6 +120,15 @@ def test_operational_change_leaves_the_state_as_it_is(change):
 def test_structural_change_needs_a_new_build(change):
     assert structural(STRUCTURAL[change]) != structural(view())
     assert operational(STRUCTURAL[change]) != operational(view())
+
+
+def test_another_cap_leaves_the_state_as_it_is_and_another_category_does_not():
+    one, other, third = (
+        features(spent=agg.sum("amount", by=by, cap=cap).over(sliding("1d")))
+        for by, cap in (("shop", 100), ("shop", 5), ("card_id", 5))
+    )
+    assert structural(one) == structural(other) != structural(third)
+    assert operational(one) != operational(other)
 
 
 def test_order_of_key_columns_is_structural_because_keys_are_encoded_in_it():

@@ -13,6 +13,8 @@ from tegula.schemas.types import (
     String,
     Timestamp,
     accepts_value,
+    list_of,
+    map_of,
     type_of_polars,
 )
 
@@ -22,6 +24,14 @@ def test_type_has_one_form_in_frames_and_tables(dtype):
     column = pl.Series("x", [], dtype=dtype.polars)
     assert type_of_polars(column.dtype) == dtype
     assert pa.table({"x": pa.array([], dtype.arrow)}).schema.field("x").type == dtype.arrow
+    assert pl.from_arrow(pa.array([], dtype.arrow)).dtype == dtype.polars
+
+
+@pytest.mark.parametrize(
+    "dtype", [list_of(Int64), map_of(Float64), map_of(list_of(Int64))], ids=str
+)
+def test_type_of_several_values_has_one_form_in_frames_and_tables(dtype):
+    assert not dtype.known
     assert pl.from_arrow(pa.array([], dtype.arrow)).dtype == dtype.polars
 
 
@@ -55,6 +65,14 @@ def test_polars_type_without_lossless_widening_has_no_type_here(dtype):
         (Bool, True, True),
         (Bool, 1, False),
         (Timestamp, 0, True),
+        (list_of(Int64), [1, 2], True),
+        (list_of(Int64), {"a": 1}, False),
+        (map_of(Float64), {}, True),
+        (map_of(Float64), {"a": 1.5}, True),
+        (map_of(Float64), {1: 1.5}, False),
+        (map_of(Float64), {"a": "b"}, False),
+        (map_of(Float64), [1.5], False),
+        (map_of(list_of(Int64)), {"a": [1]}, True),
     ],
 )
 def test_value_is_accepted_only_for_its_type(dtype, value, accepted):

@@ -45,6 +45,24 @@ def features() -> dict[str, tg.Feature]:
     return made
 
 
+def by_category() -> dict[str, tg.Feature]:
+    """Aggregates of every kind of state by every kind of category."""
+    made: dict[str, tg.Feature] = {}
+    for column in ("word", "n", "yes"):
+        for window, spec in WINDOWS.items():
+            of = {
+                "count": agg.count(by=column, cap=1),
+                "sum": agg.sum("x", by=column, cap=2),
+                "variance": agg.variance("x", by=column),
+                "last": agg.last("at", by=column),
+                "any": agg.any("yes", by=column),
+                "decayed": agg.decayed_sum("x", half_life="5m", by=column, where=pl.col("n") > 0),
+                "histogram": agg.histogram("x", [-1.0, 0.5], by=column),
+            }
+            made |= {f"{name}_by_{column}_{window}": one.over(spec) for name, one in of.items()}
+    return made
+
+
 def test_one_key_has_the_values_that_it_has_among_many(seed):
     stream = tg.Stream(
         "events",
@@ -60,7 +78,10 @@ def test_one_key_has_the_values_that_it_has_among_many(seed):
         disorder="10s",
     )
     view = tg.FeatureView(
-        "v", entity=tg.Entity("name", keys={"k": tg.String}), stream=stream, features=features()
+        "v",
+        entity=tg.Entity("name", keys={"k": tg.String}),
+        stream=stream,
+        features=features() | by_category(),
     )
     names = [f"v:{name}" for name in view.features]
     keys = ["a", "b", *(f"nobody {i}" for i in range(100))]
