@@ -20,9 +20,9 @@ from tegula import agg
 from tegula.schemas.signatures import SIGNATURES
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tegula.windows.aggregates import AGGREGATES
-from tegula.windows.ladder import automatic_resolution_us
 from tests.oracle import naive
 from tests.oracle.places import PLACES, Place
+from tests.oracle.windows import windows_in
 
 KEYS = ("a", "b", "c")
 SHARDS = 2
@@ -90,6 +90,13 @@ def fits(aggregate: str, source: str) -> bool:
     return len(kinds) == 1 and kinds[0] in signature.kinds
 
 
+def has_map(aggregate: str, source: str, window: str) -> bool:
+    """Whether the aggregate of the input can be taken by a category over the kind of window."""
+    kinds, signature = INPUTS[source].kinds, SIGNATURES[aggregate]
+    varies = bool(kinds) and kinds[0] in signature.varying
+    return window not in ("series", *naive.BY_ORDER) and not signature.second and not varies
+
+
 def may_be_over(aggregate: str, source: str, window: str) -> bool:
     """Whether the aggregate of the input can be taken over the kind of window."""
     if window in ("lifetime", *naive.BY_ORDER) and aggregate == "rate":
@@ -101,126 +108,6 @@ def may_be_over(aggregate: str, source: str, window: str) -> bool:
     kind = ",".join(INPUTS[source].kinds) or None
     needs = AGGREGATES[aggregate].needs(kind, PARAMS.get(aggregate, {}))
     return all(f.dtype != "bytes" for need in needs for f in need.monoid.fields)
-
-
-def sliding(
-    length_us: int, resolution: str | int, offset_us: int, include: bool
-) -> tuple[Any, naive.Window]:
-    """A sliding window, and the same as plain facts."""
-    grid_us = {"auto": automatic_resolution_us(length_us), "exact": 1}.get(str(resolution))
-    spec = tg.sliding(
-        f"{length_us}us",
-        resolution=resolution if grid_us else f"{resolution}us",
-        offset=f"{offset_us}us",
-        include_instant=include,
-    )
-    facts = {"length": length_us, "resolution": grid_us or resolution, "offset": offset_us}
-    return spec, {"kind": "sliding", **facts, "include": include}
-
-
-def tumbling(size_us: int, current: bool, include: bool) -> tuple[Any, naive.Window]:
-    """A tumbling window, and the same as plain facts."""
-    facts = {"kind": "tumbling", "size": size_us, "current": current, "include": include}
-    return tg.tumbling(f"{size_us}us", current=current, include_instant=include), facts
-
-
-def hopping(size_us: int, hop_us: int, current: bool, include: bool) -> tuple[Any, naive.Window]:
-    """A hopping window, and the same as plain facts."""
-    size_us = max(size_us, hop_us)
-    spec = tg.hopping(f"{size_us}us", f"{hop_us}us", current=current, include_instant=include)
-    facts = {"size": size_us, "hop": hop_us, "current": current, "include": include}
-    return spec, {"kind": "hopping", **facts}
-
-
-def series(
-    length_us: int, resolution: str | int, step_us: int, count: int, include: bool
-) -> tuple[Any, naive.Window]:
-    """A series of sliding windows, and the same as plain facts."""
-    grid_us = {"auto": automatic_resolution_us(length_us), "exact": 1}.get(str(resolution))
-    spec = tg.series(
-        f"{length_us}us",
-        f"{step_us}us",
-        count,
-        resolution=resolution if grid_us else f"{resolution}us",
-        include_instant=include,
-    )
-    facts = {"kind": "sliding", "length": length_us, "resolution": grid_us or resolution}
-    steps = [{**facts, "offset": n * step_us, "include": include} for n in range(count)]
-    return spec, {"kind": "series", "windows": steps}
-
-
-def calendar(place: Place, unit: str, current: bool, include: bool) -> tuple[Any, naive.Window]:
-    """A calendar window, and the same as plain facts."""
-    spec = tg.calendar(unit, tz=place.zone, current=current, include_instant=include)
-    facts = {"unit": unit, "zone": place.zone, "current": current, "include": include}
-    return spec, {"kind": "calendar", **facts}
-
-
-def lifetime(include: bool) -> tuple[Any, naive.Window]:
-    """The lifetime window, and the same as plain facts."""
-    return tg.lifetime(include_instant=include), {"kind": "lifetime", "include": include}
-
-
-def last(count: int, include: bool) -> tuple[Any, naive.Window]:
-    """The newest events, and the same as plain facts."""
-    spec = tg.last(count, include_instant=include)
-    return spec, {"kind": "last", "count": count, "include": include}
-
-
-def since(cap: int, include: bool) -> tuple[Any, naive.Window]:
-    """What came after the newest event that says yes, and the same as plain facts."""
-    spec = tg.since("yes", cap=cap, include_instant=include)
-    return spec, {"kind": "since", "cap": cap, "include": include}
-
-
-def session(gap_us: int, lateness_us: int, include: bool) -> tuple[Any, naive.Window]:
-    """The newest session, and the same as plain facts."""
-    spec = tg.session(f"{gap_us}us", lateness=f"{lateness_us}us", include_instant=include)
-    facts = {"gap": gap_us, "lateness": lateness_us, "include": include}
-    return spec, {"kind": "session", **facts}
-
-
-lengths_us = st.sampled_from([10 * SECOND_US, 10 * MINUTE_US, HOUR_US, 7 * HOUR_US, 3 * DAY_US])
-offsets_us = st.sampled_from([0, 0, 0, 1, 7 * SECOND_US, 30 * MINUTE_US, HOUR_US, 2 * DAY_US])
-sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
-hops_us = st.sampled_from([7 * SECOND_US, MINUTE_US, 25 * MINUTE_US, HOUR_US])
-includes = st.sampled_from([False, False, True])
-others = st.one_of(
-    st.builds(
-        series,
-        lengths_us,
-        st.sampled_from(["auto", "exact", 7 * SECOND_US]),
-        st.sampled_from([1, 10 * SECOND_US, HOUR_US, DAY_US]),
-        st.integers(1, 4),
-        includes,
-    ),
-    st.builds(sliding, lengths_us, st.just("exact"), offsets_us, includes),
-    st.builds(
-        sliding,
-        lengths_us,
-        st.sampled_from(["auto", SECOND_US, 7 * SECOND_US]),
-        offsets_us,
-        includes,
-    ),
-    st.builds(tumbling, sizes_us, st.booleans(), includes),
-    st.builds(hopping, sizes_us, hops_us, st.booleans(), includes),
-    st.builds(lifetime, includes),
-    st.builds(last, st.sampled_from([1, 2, 5, 40]), includes),
-    st.builds(since, st.sampled_from([1, 3, 100]), includes),
-    st.builds(
-        session,
-        st.sampled_from([1, 7 * SECOND_US, MINUTE_US, HOUR_US]),
-        st.sampled_from([0, HOUR_US, 5 * DAY_US]),
-        includes,
-    ),
-)
-
-
-def windows_in(place: Place) -> st.SearchStrategy[tuple[Any, naive.Window]]:
-    """Any window; those by the clock are every third."""
-    units = st.sampled_from(["day", "day", "week", "month", "year"])
-    civil = st.builds(calendar, st.just(place), units, st.booleans(), includes)
-    return st.sampled_from([others, others, civil]).flatmap(lambda strategy: strategy)
 
 
 @dataclass(frozen=True)
@@ -235,6 +122,8 @@ class Case:
     depth_us: int
     lateness_us: int | None
     filtered: bool
+    by: str | None
+    cap: int
 
     def view(self) -> tg.FeatureView:
         schema = {"k": tg.String, "word": tg.String, "x": tg.Float64, "n": tg.Int64}
@@ -256,8 +145,11 @@ class Case:
         )
 
     def names(self) -> list[str]:
-        """`aggregate__input__window__where` of every feature; `where` is all or some."""
-        return [
+        """`aggregate__input__window__where` of every feature; `where` is all, some, or by category.
+
+        What is taken by category is also over some events only where the cap is even.
+        """
+        names = [
             f"{aggregate}__{source}__{place}__{where}"
             for place in range(len(self.windows))
             for aggregate in self.aggregates
@@ -266,11 +158,26 @@ class Case:
             if fits(aggregate, source)
             and may_be_over(aggregate, source, self.windows[place][1]["kind"])
         ]
+        if self.by is None:
+            return names
+        parts = [name.split("__") for name in names if name.endswith("__all")]
+        return names + [
+            f"{aggregate}__{source}__{place}__by"
+            for aggregate, source, place, _ in parts
+            if has_map(aggregate, source, self.windows[int(place)][1]["kind"])
+        ]
+
+    def is_chosen(self, where: str, row: Row) -> bool:
+        """Whether a feature looks at an event."""
+        some = where == "some" or (where == "by" and self.cap % 2 == 0)
+        return bool(row["yes"]) if some else True
 
     def feature(self, name: str) -> Any:
         aggregate, source, place, where = name.split("__")
         make, params = getattr(agg, aggregate), PARAMS.get(aggregate, {})
-        chosen = pl.col("yes") if where == "some" else None
+        chosen = pl.col("yes") if not self.is_chosen(where, {"yes": False}) else None
+        if where == "by":
+            params = {**params, "by": self.by, "cap": self.cap}
         return make(*INPUTS[source].given, **params, where=chosen).over(self.windows[int(place)][0])
 
     def rules(self) -> naive.Rules:
@@ -306,10 +213,12 @@ cases = st.sampled_from(PLACES).flatmap(
         depth_us=st.sampled_from([0, MINUTE_US, 15 * MINUTE_US]),
         lateness_us=st.sampled_from([None, None, 0, HOUR_US]),
         filtered=st.booleans(),
+        by=st.sampled_from([None, "word", "n", "yes"]),
+        cap=st.sampled_from([1, 2, 3, 100]),
     )
 )
 
-words = st.none() | st.sampled_from(["", "a", "b", "zebra", "é", "x" * 40])
+words = st.none() | st.sampled_from(["", "a", "b", "zebra", "é", "__other__", "x" * 40])
 ages_us = st.one_of(
     st.integers(0, 3 * SECOND_US),
     st.integers(0, 90 * SECOND_US),

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.oracle import naive_calendar
-from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near
+from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near, text_or_number
 
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
@@ -29,7 +29,8 @@ BY_ORDER = ("last", "since", "session")
 class Event:
     """One event of a key: its time, place in the log, and the value of the input column.
 
-    `matches`: what the predicate of a `since` window says of it.
+    `matches`: what the predicate of a `since` window says of it. `category`: what it counts under
+    where a map is asked for.
     """
 
     at_us: int
@@ -37,6 +38,7 @@ class Event:
     offset: int
     value: Any
     matches: bool = False
+    category: Any = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,29 @@ def value(
     )
 
 
+def by_category(
+    aggregate: str,
+    window: Window,
+    events: Sequence[Event],
+    at_us: int,
+    params: Mapping[str, Any] | None,
+    cap: int,
+) -> dict[str, Any] | None:
+    """The map of one key: the value over the events of each category, and of the rest."""
+    inside = [e for e in within(window, events, at_us) if usable(e.value) and usable(e.category)]
+    often = Counter(e.category for e in inside if e.category != "__other__")
+    apart = sorted(often, key=lambda one: (-often[one], text_or_number(one)))[:cap]
+    under = {spelled(one): [e for e in inside if e.category == one] for one in apart}
+    under["__other__"] = [e for e in inside if e.category not in apart]
+    found = {name: value(aggregate, window, of, at_us, params) for name, of in under.items() if of}
+    return found or None
+
+
+def spelled(category: Any) -> str:
+    """A category as the name of an entry."""
+    return str(category).lower() if isinstance(category, bool) else str(category)
+
+
 def status(
     answer: Any, window: Window, events: Sequence[Event], at_us: int, retained_us: float
 ) -> str:
@@ -217,6 +242,13 @@ def usable(value: Any) -> bool:
 
 def same(one: Any, other: Any) -> bool:
     """Equality as promised: exact, but for the last bit of a derived float."""
+    if isinstance(other, dict):
+        # The order of a map tells which category comes most often.
+        return (
+            isinstance(one, dict)
+            and [*one] == [*other]
+            and all(same(one[name], other[name]) for name in other)
+        )
     if isinstance(other, Near):
         return isinstance(one, float) and abs(one - other.value) <= other.within
     if isinstance(one, float) and isinstance(other, float):

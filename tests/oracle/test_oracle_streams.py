@@ -223,12 +223,13 @@ class World:
                 r.at_us or 0,
                 r.partition,
                 r.offset,
-                of_row(r.row) if where == "all" or r.row["yes"] else None,
+                of_row(r.row) if self.case.is_chosen(where, r.row) else None,
                 bool(r.row["yes"]),
+                r.row[self.case.by] if self.case.by else None,
             )
             for r in mine
         ]
-        where = f"{name} at {at_us}: {got!r} {status.name}, {window}"
+        is_map, where = where == "by", f"{name} at {at_us}: {got!r} {status.name}, {window}"
         later = any(event.at_us >= at_us for event in events)
         # A head past its bound has moved its own horizon on, past what `as_of` may ask for.
         is_past = self.is_crowded and at_us < self.driver.clock()
@@ -245,7 +246,11 @@ class World:
         statuses, windows = [], naive.elements(window)
         values = got if window["kind"] == "series" else [got]
         for one, value in zip(windows, values, strict=True):
-            expected = naive.value(named, one, events, at_us, params)
+            if is_map:
+                cap = self.case.cap
+                expected = naive.by_category(named, one, events, at_us, params, cap)
+            else:
+                expected = naive.value(named, one, events, at_us, params)
             assert naive.same(value, expected), f"{where}, expected {expected!r}"
             statuses.append(naive.status(expected, one, events, at_us, self.case.retained_us()))
         wanted = max(statuses, key=("NOT_FOUND", "EMPTY", "PRESENT", "OVERFLOW").index)
