@@ -34,6 +34,14 @@ def test_instants_in_lists_are_text_too():
     assert encoded(reply)["values"] == {"v:n": [[1, 2], None], "v:at": listed}
 
 
+def test_maps_are_objects_and_instants_in_them_are_text_too():
+    reply = Reply({"v:n": [{"a": 1, "__other__": 2}], "v:at": [{"a": 0, "b": None}]}, {})
+    assert encoded(reply)["values"] == {
+        "v:n": [{"a": 1, "__other__": 2}],
+        "v:at": [{"a": "1970-01-01T00:00:00Z", "b": None}],
+    }
+
+
 def test_answer_names_statuses_of_features_of_which_some_value_is_not_present():
     statuses = {"v:n": [0, Status.STALE], "v:at": [0, 0]}
     reply = Reply({"v:n": [1, 2], "v:at": [0, 0]}, dict(statuses))

@@ -142,6 +142,18 @@ def test_the_most_frequent_are_chosen_and_the_rest_is_merged(kind, data, cap):
     assert chosen.names.to_pylist()[: len(apart)] == shown
 
 
+def test_bytes_of_a_state_are_those_of_the_format():
+    def words(*of):
+        return b"".join(one.to_bytes(8, "little", signed=True) for one in of)
+
+    rows = [(0, 0, 0, 0, 5, b"b"), (1, 1, 0, 0, -7, b"ab"), (2, 2, 0, 0, 2, b"b")]
+    state = lift(made("string", "sum"), rows)
+    assert plain(state) == [[words(3, 1, -1, -7, 2, 2, 0, 7, 1)], [b"abb"]]
+    numbered = [(*row[:5], place) for place, row in enumerate(rows)]
+    assert plain(lift(made("int", "count"), numbered)) == [[words(2, 1, 0, 1, 1, 1, 2)]]
+    assert plain(lift(made("int", "count", most=2), numbered)) == [[words(2, -1, 0)]]
+
+
 def test_bools_are_served_as_json_spells_them():
     monoid = made("int", "count")
     rows = [(0, 0, 0, 0, 1, 1), (1, 1, 0, 0, 1, 0), (2, 2, 0, 0, 1, 1)]
