@@ -190,11 +190,10 @@ def _print_builds(facts: Mapping[str, Any]) -> None:
         for stream in facts["streams"].values()
         for build, behind in stream["catching_up"].items()
     }
-    columns = (*COUNTS.values(), "a key", "at most")
+    columns = tuple(COUNTS.values())
     shown = table("view", "build", "status", *columns, numbers=("build", *columns))
     for build in facts["builds"]:
-        name = f"{build['view']} build {build['id']}"
-        counts, weight = facts["outcomes"].get(name, {}), facts["keys"].get(name) or {}
+        counts = facts["outcomes"].get(f"{build['view']} build {build['id']}", {})
         behind = waiting.get(str(build["id"]))
         state = "serves" if build["serves"] else build["status"].replace("_", " ")
         state += "" if behind is None else f", {number(behind)} to go"
@@ -203,7 +202,20 @@ def _print_builds(facts: Mapping[str, Any]) -> None:
             build["view"],
             build["id"],
             state,
-            *(number(counts.get(outcome)) for outcome in COUNTS),
-            *(size(weight[one]) if weight else "" for one in ("mean_bytes", "greatest_bytes")),
+            *(number(counts.get(name)) for name in COUNTS),
         )
+    show(shown)
+    _print_weights(facts)
+
+
+def _print_weights(facts: Mapping[str, Any]) -> None:
+    """What keys weigh; nothing before any was seen."""
+    weights = {name: weight for name, weight in facts["keys"].items() if weight is not None}
+    if not weights:
+        return
+    columns = ("keys sampled", "a key", "at most")
+    shown = table("state of", *columns, numbers=columns)
+    for name, weight in weights.items():
+        mean, greatest = size(weight["mean_bytes"]), size(weight["greatest_bytes"])
+        add_row(shown, name, number(weight["sampled"]), mean, greatest)
     show(shown)

@@ -19,6 +19,7 @@ from tegula.schemas.outcomes import Status
 from tegula.state.fold import gather
 from tegula.state.keys import encode_key, shard_of
 from tegula.windows.finish import finish
+from tests.support.stores import segments_of
 
 SHARDS = 2
 AT_ONCE = 4_000
@@ -56,7 +57,9 @@ def read(
         index = np.array([place[key] for key in encoded])
         instants = np.array(at_us[begin : begin + AT_ONCE], np.int64)
         keyed, horizons = gathered.tiles.take(index), np.asarray(gathered.horizon_us)[index]
-        columns = finish(build.shape, keyed, instants, horizons)
+        segments = segments_of(driver.engine.shards, build.id, build.shape, list(place))
+        segments = None if segments is None else segments.take(index)
+        columns = finish(build.shape, keyed, instants, horizons, instants=segments)
         for feature, column in zip(build.shape.features, columns, strict=True):
             assert Status.COARSE not in column.statuses, f"{feature.name} within history is exact"
             found[feature.name] += column.values

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tegula.serving.tables import StoredRow
+from tegula.serving.tables import instants_of as instants_by_key
 from tegula.state.fold import Folded, fold, gather
+from tegula.state.keys import shard_of
 from tegula.state.mirror import Committed, Offer
 from tegula.state.packing import unpack
 from tegula.state.rows import Applied, hour_and_place
@@ -99,6 +102,17 @@ def instants_of(shape: Shape, blocks: Sequence[bytes]) -> KeyedTiles:
     keys = pa.array([b""], pa.large_binary())
     newest_us = np.array([NEVER_US])
     return KeyedTiles(keys, np.array([0, len(read.tiles)]), newest_us, read.tiles)
+
+
+def segments_of(
+    shards: Sequence[Shard], build: int, shape: Shape, keys: Sequence[bytes]
+) -> KeyedTiles | None:
+    """The instants of the segments of some keys in the state, by key; None if there are none."""
+    rows: list[StoredRow] = []
+    for key in keys:
+        found = shards[shard_of(key, len(shards))].segments.all_of(build, [key])
+        rows.append((None, None, {0: [block for _, _, block in found]}))
+    return instants_by_key(shape, rows)
 
 
 def tiles_of_row(shape: Shape, row: Row) -> list[Tile]:

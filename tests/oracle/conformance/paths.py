@@ -31,6 +31,7 @@ from tegula.state.fold import gather
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.shard import StoredKey
 from tegula.windows.finish import finish
+from tests.support.stores import segments_of
 
 from .experiment import EVENT_TIME, Arrival, Experiment, Probe
 
@@ -162,7 +163,9 @@ def _from_state(
             key = encode_key(probe.key, kinds)
             stored = driver.engine.shards[shard_of(key, SHARDS)].read_keys(build.id, [key])
         found = gather(build.shape, [key], stored)
-        columns = finish(build.shape, found.tiles, probe.at_us, np.asarray(found.horizon_us))
+        segments = segments_of(driver.engine.shards, build.id, build.shape, [key])
+        horizon_us = np.asarray(found.horizon_us)
+        columns = finish(build.shape, found.tiles, probe.at_us, horizon_us, instants=segments)
         parts = {
             feature.name: (column.values[0], Status(int(column.statuses[0])).name)
             for feature, column in zip(build.shape.features, columns, strict=True)
