@@ -172,7 +172,8 @@ def _column(
         values, kinds = feature.aggregate.finish(states, feature.params)
     statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
     statuses[window.coarse] = Status.COARSE
-    statuses[kinds == OVERFLOW] = Status.OVERFLOW
+    # Over other bounds than were asked for, nobody knows whether it would have fitted.
+    statuses[(kinds == OVERFLOW) & ~window.coarse] = Status.OVERFLOW
     statuses[(window.rows == 0) | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
     statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
     # Behind the horizon what is gone cannot be told from what never was. And a key is found if its

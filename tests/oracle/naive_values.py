@@ -157,8 +157,9 @@ def decayed(held: Held, weights: Sequence[Any]) -> Near:
     ]
     # The power here has an exponent rounded to 53 bits, which weighs more than what is checked.
     oldest = max((held.read_at_us - at_us) / half_life for at_us in [*held.at_us, held.read_at_us])
-    size = math.fsum(map(abs, parts)) + 5e-324
-    return Near(math.fsum(parts), size * (1 + oldest) * 2**-49)
+    size = math.fsum(map(abs, parts))
+    # What is lost under the least normal double is not promised.
+    return Near(math.fsum(parts), size * (1 + oldest) * 2**-49 + 1e-300)
 
 
 def quantile(held: Held, q: Fraction) -> float:
