@@ -34,7 +34,7 @@ def input_node(spec: AggregateSpec) -> Node | None:
     >>> text(input_node(AggregateSpec("covariance", ("x", "y"))))
     'pair(x, y)'
     >>> text(input_node(AggregateSpec("count", None, by="shop")))
-    'pair(true, shop)'
+    'pair(True, shop)'
     """
     parts = input_parts(spec)
     if spec.where is not None:

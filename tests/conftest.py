@@ -31,7 +31,7 @@ _COMMON = {
     "suppress_health_check": (HealthCheck.too_slow,),
 }
 settings.register_profile("dev", max_examples=50, **_COMMON)
-settings.register_profile("ci", max_examples=150, **_COMMON)
+settings.register_profile("ci", max_examples=100, **_COMMON)
 settings.register_profile("deep", max_examples=5_000, **_COMMON)
 
 
