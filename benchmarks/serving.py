@@ -188,15 +188,15 @@ def bodies(key_count: int, keys_a_request: int, count: int = 4_000) -> list[byte
 def checker(serving: Serving) -> load.Check:
     """Holds an answer against what columns give for the same key now.
 
-    The windows move between the answer and the check, by one grid step at most once a minute; a
+    The windows move between asking and answering, by one grid step at most once a minute; a
     difference counts only if the answer fits neither the instant before nor the one after.
     """
 
-    def check(request: bytes, answer: bytes) -> None:
+    def check(request: bytes, answer: bytes, answered_us: int) -> None:
         got = orjson.loads(answer)["values"]
         asked = orjson.loads(request)
         candidates = []
-        for at_us in (now_us(), now_us() - 2 * SECOND_US):
+        for at_us in (answered_us, answered_us - 2 * SECOND_US):
             body = orjson.dumps({**asked, "as_of": at_us, "include": ["bounds"]})
             ours = serving.answerer.answer(body, "0" * 32)
             assert ours is not None
