@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.mutants import mutants
+from tests.support.oracles import oracle
 
 pytest_plugins = ("tests.services.kafka",)
 
@@ -121,10 +122,4 @@ def eventually() -> Callable[[Callable[[], bool], float], None]:
 @pytest.fixture(scope="session")
 def oracles() -> Path:
     """The folder of real data with expected values; `TEGULA_SHARED` says where else it lies."""
-    shared = Path(os.environ.get("TEGULA_SHARED", ROOT.parent / "shared"))
-    folder = shared / "oracles"
-    if not folder.is_dir():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no oracles: {folder} is missing (TEGULA_SHARED names its parent)")
-        pytest.skip(f"no oracles at {folder}: set TEGULA_SHARED")
-    return folder
+    return oracle("")

@@ -334,6 +334,18 @@ class AggregateAt(Named, Protocol):
         ...
 
 
+def finish(
+    aggregate: Aggregate | AggregateAt,
+    states: tuple[States, ...],
+    params: Mapping[str, Any],
+    reading: Reading,
+) -> tuple[Values, Codes]:
+    """The values of k keys, whichever way the aggregate finishes."""
+    if isinstance(aggregate, AggregateAt):
+        return aggregate.finish_at(states, params, reading)
+    return aggregate.finish(states, params)
+
+
 @runtime_checkable
 class Cut(Protocol):
     """An aggregate over a window that is cut by order: it knows from when its events are."""

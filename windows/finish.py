@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from ..schemas.outcomes import Status
 from ..schemas.types import DataType
-from .algebra import NOTHING, NULL, OVERFLOW, AggregateAt, Cut, Reading, Runs, States, Values
+from .algebra import NOTHING, NULL, OVERFLOW, Cut, Reading, Runs, States, Values
+from .algebra import finish as finish_states
 from .cover import cover
 from .geometry import Window
 from .ladder import EVER_START_US
@@ -166,10 +167,7 @@ def _column(
 ) -> FeatureColumn:
     states = tuple(window.states[slot] for slot in feature.slots)
     reading = Reading(at_us, window.start_us, window.end_us)
-    if isinstance(feature.aggregate, AggregateAt):
-        values, kinds = feature.aggregate.finish_at(states, feature.params, reading)
-    else:
-        values, kinds = feature.aggregate.finish(states, feature.params)
+    values, kinds = finish_states(feature.aggregate, states, feature.params, reading)
     statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
     statuses[window.coarse] = Status.COARSE
     # Over other bounds than were asked for, nobody knows whether it would have fitted.

@@ -28,6 +28,7 @@ from .algebra import (
     StateNeed,
     States,
     Values,
+    finish,
 )
 from .categories import Categories, categories
 
@@ -74,7 +75,8 @@ class ByCategory:
         monoid, places = self._states(params)
         chosen = monoid.chosen(states[0], self.cap, self.category == "bool")
         inner = tuple(chosen.inner[place] for place in places)
-        values, codes = self._finished(inner, params, _of_entries(reading, size, chosen.ids))
+        entries = _of_entries(reading, size, chosen.ids)
+        values, codes = finish(self.inner, inner, params, entries)
         held = np.bincount(chosen.ids, minlength=size)
         kinds = np.where(held > 0, VALUE, NULL).astype(np.uint8)
         kinds[chosen.ids[codes == OVERFLOW]] = OVERFLOW
@@ -101,13 +103,6 @@ class ByCategory:
                     hint="take it without `by=`, with a `where=` for the category that matters",
                 )
         return categories(needs, self.category == "string")
-
-    def _finished(
-        self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
-    ) -> tuple[Values, Codes]:
-        if isinstance(self.inner, AggregateAt):
-            return self.inner.finish_at(states, params, reading)
-        return self.inner.finish(states, params)
 
 
 def _of_entries(reading: Reading, size: int, ids: np.ndarray) -> Reading:

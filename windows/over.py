@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ..schemas.errors import UnsupportedInput
 from ..schemas.types import DataType
+from .aggregates.lists import bytes_of_one
+from .aggregates.support import scalar_of_one
 from .algebra import (
     NOTHING,
-    NULL,
     OVERFLOW,
-    OVERFLOWED,
     VALUE,
     Aggregate,
     AggregateAt,
     Codes,
     Column,
     Monoid,
-    OfNothing,
     Order,
     Reading,
     Runs,
     StateNeed,
     States,
     Values,
+    concat,
+    finish,
     take,
 )
 from .rows import VALUE_TYPE, NewestRows
@@ -75,7 +75,7 @@ class OverRows:
     ) -> tuple[Values, Codes]:
         read = self.rows.rows(states[0])
         inner = _lifted(self.inner, self.kind, params, read.column, read.order, read.counts)
-        values, codes = _finished(self.inner, inner, params, reading)
+        values, codes = finish(self.inner, inner, params, reading)
         codes = np.where((read.counts == 0) & (codes == VALUE), NOTHING, codes)
         return values, np.where(read.overflowed, OVERFLOW, codes).astype(np.uint8)
 
@@ -131,7 +131,7 @@ class OverSession:
             Sessions(self.gap_us, need.monoid).newest(mine)[2]
             for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True)
         )
-        return _finished(self.inner, inner, params, self.counted(states, params, reading))
+        return finish(self.inner, inner, params, self.counted(states, params, reading))
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
@@ -168,29 +168,11 @@ def _lifted(
     lifted = []
     for need in aggregate.needs(kind, params):
         monoid: Monoid = need.monoid
-        zero = monoid.zero(1)
-        state = monoid.lift(column if need.takes_input else None, order, runs) if len(some) else ()
-        lifted.append(take(_padded(state, zero), place))
+        parts = [monoid.zero(1)]
+        if len(some):
+            parts.insert(0, monoid.lift(column if need.takes_input else None, order, runs))
+        lifted.append(take(concat(tuple(parts)), place))
     return tuple(lifted)
-
-
-def _padded(states: States, zero: States) -> States:
-    if not states:
-        return zero
-    return tuple(
-        pa.concat_arrays([mine, nothing])
-        if isinstance(mine, pa.Array)
-        else np.concatenate((mine, np.asarray(nothing)))
-        for mine, nothing in zip(states, zero, strict=True)
-    )
-
-
-def _finished(
-    aggregate: Wrapped, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
-) -> tuple[Values, Codes]:
-    if isinstance(aggregate, AggregateAt):
-        return aggregate.finish_at(states, params, reading)
-    return aggregate.finish(states, params)
 
 
 def _one(
@@ -200,15 +182,5 @@ def _one(
     reading: Reading,
 ) -> Any:
     """One key by way of columns: what is picked from rows and sessions is picked there only."""
-    columns = tuple(
-        tuple(pa.array([field], pa.large_binary()) for field in state) for state in states
-    )
     at = Reading(*(np.array([one]) for one in (reading.at_us, reading.start_us, reading.end_us)))
-    values, codes = aggregate.finish_at(columns, params, at)
-    if codes[0] == NULL:
-        return None
-    if codes[0] == OVERFLOW:
-        return OVERFLOWED
-    value = values[0]
-    value = value.as_py() if isinstance(value, pa.Scalar) else np.asarray(value).item()
-    return OfNothing(value) if codes[0] == NOTHING else value
+    return scalar_of_one(aggregate.finish_at(tuple(map(bytes_of_one, states)), params, at))

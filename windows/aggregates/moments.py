@@ -37,14 +37,14 @@ from ..algebra import (
     Values,
 )
 from .counts import COUNT_VALUES
-from .sums import SUM_FLOAT, SUM_INT
+from .sums import SUM_FLOAT, SUM_INT, TwoFloatSums
 from .support import family_of, filled, scalars
 
 RESOLUTION = 2.0**-96  # of Σx²: spreads below it are the rounding of the sums
 
 
 @dataclass(frozen=True, slots=True)
-class SquaresFloat:
+class SquaresFloat(TwoFloatSums):
     """Σx² of doubles as a two-float, 16 bytes. A group.
 
     Each merge errs by at most 2**-103 of the sum. `(inf, 0)`: out of range, from |x| of 1.3e154.
@@ -57,24 +57,6 @@ class SquaresFloat:
 
     def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
         return twofloat.sum_pairs(*twofloat.square(filled(column, 0.0)), runs)
-
-    def reduce(self, states: States, runs: Runs) -> States:
-        return SUM_FLOAT.reduce(states, runs)
-
-    def reduce_one(self, states: States | Lists) -> tuple[float, float]:
-        return SUM_FLOAT.reduce_one(states)
-
-    def merge(self, a: States, b: States) -> States:
-        return SUM_FLOAT.merge(a, b)
-
-    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[float, float]:
-        return SUM_FLOAT.merge_one(a, b)
-
-    def zero(self, count: int) -> States:
-        return SUM_FLOAT.zero(count)
-
-    def subtract(self, a: States, b: States) -> States:
-        return SUM_FLOAT.subtract(a, b)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,19 +29,10 @@ from .counts import COUNT_VALUES
 from .support import family_of, filled, scalars
 
 
-@dataclass(frozen=True, slots=True)
-class SumFloat:
-    """Σx of doubles as a two-float: `hi + lo`, 16 bytes. A group.
+class TwoFloatSums:
+    """What all states `hi + lo` share: everything but how rows become terms. A group."""
 
-    Each merge errs by at most 2**-104 of the magnitudes' sum. `(inf, 0)`: out of range.
-    """
-
-    name: str = "sum_float"
-    version: int = 1
-    fields: tuple[StateField, ...] = (StateField("hi", "<f8"), StateField("lo", "<f8"))
-
-    def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
-        return twofloat.sum_runs(filled(column, 0.0), runs)
+    __slots__ = ()
 
     def reduce(self, states: States, runs: Runs) -> States:
         return twofloat.sum_pairs(states[0], states[1], runs)
@@ -64,6 +55,21 @@ class SumFloat:
     def subtract(self, a: States, b: States) -> States:
         words = np.stack((a[0], a[1], -b[0], -b[1]), axis=1).ravel()
         return twofloat.sum_runs(words, Runs(np.arange(0, len(words), 4), len(words)))
+
+
+@dataclass(frozen=True, slots=True)
+class SumFloat(TwoFloatSums):
+    """Σx of doubles as a two-float: `hi + lo`, 16 bytes. A group.
+
+    Each merge errs by at most 2**-104 of the magnitudes' sum. `(inf, 0)`: out of range.
+    """
+
+    name: str = "sum_float"
+    version: int = 1
+    fields: tuple[StateField, ...] = (StateField("hi", "<f8"), StateField("lo", "<f8"))
+
+    def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
+        return twofloat.sum_runs(filled(column, 0.0), runs)
 
 
 @dataclass(frozen=True, slots=True)

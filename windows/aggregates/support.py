@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from ...schemas.errors import UnsupportedInput
 from ..algebra import (
+    NOTHING,
+    NULL,
     OVERFLOW,
     OVERFLOWED,
-    VALUE,
     Codes,
     Column,
     Lists,
+    OfNothing,
     StateNeed,
     States,
     Values,
@@ -137,9 +139,12 @@ def arrays_of_one(
 
 
 def scalar_of_one(finished: tuple[Values, Codes]) -> Any:
-    """The value of the one key that was finished: a Python scalar, None, or `OVERFLOWED`."""
+    """The value of the one key that was finished: a Python scalar, None, `OVERFLOWED`, or a scalar
+    as `OfNothing`."""
     values, codes = finished
-    if codes[0] == VALUE:
-        value = values[0]
-        return value.as_py() if isinstance(values, pa.Array) else value.item()
-    return OVERFLOWED if codes[0] == OVERFLOW else None
+    if codes[0] == OVERFLOW:
+        return OVERFLOWED
+    if codes[0] == NULL:
+        return None
+    value = values[0].as_py() if isinstance(values, pa.Array) else values[0].item()
+    return OfNothing(value) if codes[0] == NOTHING else value

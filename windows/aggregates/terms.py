@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .. import twofloat
-from ..algebra import Column, Float64s, Int64s, Lists, Order, Runs, StateField, States, Values
-from .sums import SUM_FLOAT
+from ..algebra import Column, Float64s, Int64s, Order, Runs, StateField, States, Values
+from .sums import TwoFloatSums
 from .support import column_of
 
 TwoFloats = tuple[Float64s, Float64s]
 
 
 @dataclass(frozen=True, slots=True)
-class SumOfTerms:
+class SumOfTerms(TwoFloatSums):
     """Σ term(row) as a two-float: `hi + lo`, 16 bytes. A group.
 
     `terms` gives a two-float for each row, whatever stands in it. Each merge errs by at most
@@ -41,24 +40,6 @@ class SumOfTerms:
         if column.valid is not None:
             hi, lo = np.where(column.valid, hi, 0.0), np.where(column.valid, lo, 0.0)
         return twofloat.sum_pairs(hi + 0.0, lo + 0.0, runs)
-
-    def reduce(self, states: States, runs: Runs) -> States:
-        return SUM_FLOAT.reduce(states, runs)
-
-    def reduce_one(self, states: States | Lists) -> tuple[float, float]:
-        return SUM_FLOAT.reduce_one(states)
-
-    def merge(self, a: States, b: States) -> States:
-        return SUM_FLOAT.merge(a, b)
-
-    def merge_one(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[float, float]:
-        return SUM_FLOAT.merge_one(a, b)
-
-    def zero(self, count: int) -> States:
-        return SUM_FLOAT.zero(count)
-
-    def subtract(self, a: States, b: States) -> States:
-        return SUM_FLOAT.subtract(a, b)
 
 
 def exactly(values: Values) -> TwoFloats:
