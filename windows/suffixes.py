@@ -7,13 +7,15 @@ month. Only *small* states have them: a sketch would cost as much again as the t
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from .algebra import Int64s, Monoid, Runs, States, merge, take
 from .shape import Shape
 from .tiles import KeyedTiles
 
-SMALL_BYTES: int = 64
+SMALL_BYTES: Final = 64
 """A state of up to so many bytes has suffix merges."""
 
 STRIDE: int = 32

@@ -20,7 +20,7 @@ TESTS = tuple(
     f"tests/unit/windows/test_{name}.py"
     for name in ("geometry", "rows", "sessions", "coarsen", "finish")
 )
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 
 
 def noticed_by(name: str) -> str | None:
@@ -36,7 +36,10 @@ def noticed_by(name: str) -> str | None:
     if ran.returncode == 0:
         return None
     found = _FAILED.search(ran.stdout)
-    return found[1] if found else f"exit code {ran.returncode}: {ran.stdout[-300:]}{ran.stderr}"
+    # Tests that cannot even be collected have noticed nothing.
+    assert ran.returncode == 1, f"{name!r}: exit code {ran.returncode}: {ran.stdout}{ran.stderr}"
+    assert found is not None, ran.stdout
+    return found[1]
 
 
 def say(line: str) -> None:
