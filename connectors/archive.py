@@ -187,10 +187,11 @@ class ArchiveReader:
         next_offset = int(rows["_offset"][-1]) + 1 if cursor.has_rows else cursor.offset
         bad: tuple[BadRecord, ...] = ()
         read_count = rows.height
-        cursor.log_us = int(rows["_log_us"][-1])
         if "_code" in rows.columns:
             bad = _bad_records(rows.filter(pl.col("_code").is_not_null()))
             rows = rows.filter(pl.col("_code").is_null()).drop("_code", "_reason", "_raw")
+        if rows.height:  # what is bad may lie at any time
+            cursor.log_us = int(rows["_log_us"][-1])
         return DecodedBatch(
             partition=cursor.partition,
             next_offset=next_offset,

@@ -43,6 +43,7 @@ class DecodedBatch:
     row a good record, by ascending offset; `bad` ascends too. No event time is null.
     `next_offset` is where to read on, past good and bad ones alike. `raw` is what was decoded, kept
     for records that a later step turns away; a replay, which has columns alone, has None.
+    `stamped_by_producer` is `RawBatch`'s, for rows whose log timestamp is still to be judged.
     """
 
     partition: str
@@ -54,6 +55,7 @@ class DecodedBatch:
     bad: tuple[BadRecord, ...]
     read_count: int
     raw: RawBatch | None = None
+    stamped_by_producer: bool = False
 
     def payload(self, offset: int) -> bytes | None:
         """The bytes of the record at `offset` as they came; None where only columns were kept."""
@@ -115,6 +117,7 @@ class JsonDecoder:
             bad=bad,
             read_count=len(raw),
             raw=raw,
+            stamped_by_producer=raw.stamped_by_producer,
         )
 
     def _read_clean(self, payloads: Payloads) -> tuple[NDArray[np.int64], pl.DataFrame]:

@@ -16,7 +16,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from numpy.typing import NDArray
 
 from .kafka_client import END_OF_PARTITION, LOGGER, MISSING, Brokers
@@ -68,7 +75,7 @@ class KafkaReader:
             return None
         batch = self._ready.popleft()
         if len(batch) > rows_max:
-            batch, rest = _split(batch, rows_max)
+            batch, rest = batch.split(rows_max)
             self._ready.appendleft(rest)
         return batch
 
@@ -93,7 +100,7 @@ class KafkaReader:
         """Consume what is there, and queue it as batches of one partition each."""
         numbers: list[int] = []
         offsets: list[int] = []
-        log_ms: list[int] = []
+        stamps: list[tuple[int, int]] = []
         values: list[bytes | None] = []
         errors: list[Message] = []
         while len(values) < rows_max and not errors:
@@ -106,14 +113,13 @@ class KafkaReader:
             # Attribute by attribute: half the cost of a loop over the messages.
             numbers.extend(map(Message.partition, messages))  # type: ignore[arg-type]
             offsets.extend(map(Message.offset, messages))  # type: ignore[arg-type]
-            # (type, ms): CreateTime or LogAppendTime, as the topic is configured.
-            log_ms.extend([message.timestamp()[1] for message in messages])
+            stamps.extend(map(Message.timestamp, messages))
             values.extend(map(Message.value, messages))
             if count < wanted:
                 break
         if values:
             self._brokers.answered()
-            self._queue(np.array(numbers), np.array(offsets), np.array(log_ms), values)
+            self._queue(np.array(numbers), np.array(offsets), np.array(stamps), values)
         for error in errors:
             self._heed(error)
 
@@ -129,22 +135,34 @@ class KafkaReader:
         self,
         numbers: NDArray[np.int64],
         offsets: NDArray[np.int64],
-        log_ms: NDArray[np.int64],
+        stamps: NDArray[np.int64],
         values: Sequence[bytes | None],
     ) -> None:
-        """Queue messages, in the order of their arrival, as a batch a partition."""
+        """Queue messages, in the order of their arrival, as a batch a partition.
+
+        `stamps` int64 (n, 2): who set the timestamp, as the topic was configured then, and it, in
+        ms. A batch has one setter, so that where the configuration changed it is cut.
+        """
         if (numbers != numbers[0]).any():
             order = np.argsort(numbers, kind="stable")
-            numbers, offsets, log_ms = numbers[order], offsets[order], log_ms[order]
+            numbers, offsets, stamps = numbers[order], offsets[order], stamps[order]
             values = [values[row] for row in order.tolist()]
-        breaks = np.flatnonzero(np.diff(numbers)) + 1
+        created, log_us = stamps[:, 0] != TIMESTAMP_LOG_APPEND_TIME, stamps[:, 1] * 1_000
+        breaks = np.flatnonzero(np.diff(numbers) | np.diff(created)) + 1
         for start, stop in pairwise([0, *breaks.tolist(), len(numbers)]):
             rows = slice(start, stop)
             partition = str(numbers[start])
             next_offset = int(offsets[stop - 1]) + 1
             payloads = Payloads.from_list(values[rows])
             self._ready.append(
-                RawBatch(partition, offsets[rows], log_ms[rows] * 1_000, payloads, next_offset)
+                RawBatch(
+                    partition,
+                    offsets[rows],
+                    log_us[rows],
+                    payloads,
+                    next_offset,
+                    bool(created[start]),
+                )
             )
             self._positions[partition] = next_offset
 
@@ -169,25 +187,3 @@ class KafkaReader:
         none = np.empty(0, np.int64)
         self._ready.append(RawBatch(partition, none, none, EMPTY, end_offset))
         self._positions[partition] = end_offset
-
-
-def _split(batch: RawBatch, rows: int) -> tuple[RawBatch, RawBatch]:
-    """The first `rows` records of a batch, and the others."""
-    head, tail = slice(0, rows), slice(rows, None)
-    payloads = batch.payloads
-    return (
-        RawBatch(
-            batch.partition,
-            batch.offsets[head],
-            batch.log_us[head],
-            payloads.slice(0, rows),
-            int(batch.offsets[rows]),
-        ),
-        RawBatch(
-            batch.partition,
-            batch.offsets[tail],
-            batch.log_us[tail],
-            payloads.slice(rows, len(payloads)),
-            batch.next_offset,
-        ),
-    )

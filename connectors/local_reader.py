@@ -90,21 +90,8 @@ class LocalReader:
         """The first `rows_max` records; the others are kept for the partition's next turn."""
         if len(batch) <= rows_max:
             return batch
-        rest = RawBatch(
-            batch.partition,
-            batch.offsets[rows_max:],
-            batch.log_us[rows_max:],
-            batch.payloads.slice(rows_max, len(batch)),
-            batch.next_offset,
-        )
-        self._rests[batch.partition] = rest
-        return RawBatch(
-            batch.partition,
-            batch.offsets[:rows_max],
-            batch.log_us[:rows_max],
-            batch.payloads.slice(0, rows_max),
-            int(rest.offsets[0]),
-        )
+        head, self._rests[batch.partition] = batch.split(rows_max)
+        return head
 
     def _read(self, partition: str, rows_max: int) -> RawBatch | None:
         """Stored batches from the partition's position on, as many as make up `rows_max`."""

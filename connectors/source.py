@@ -11,7 +11,7 @@ position is the offset to be read next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,7 @@ class RawBatch:
 
     `offsets` int64 (n,), ascending; `log_us` int64 (n,), µs since the epoch; `next_offset` is where
     to read on: greater than the last offset, and greater still where the log skipped some.
+    `stamped_by_producer` says that whoever wrote the records set `log_us`, and not the log.
     """
 
     partition: str
@@ -35,9 +36,27 @@ class RawBatch:
     log_us: NDArray[np.int64]
     payloads: Payloads
     next_offset: int
+    stamped_by_producer: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def split(self, rows: int) -> tuple[RawBatch, RawBatch]:
+        """The first `rows` records, and the others; of both there is at least one."""
+        head = replace(
+            self,
+            offsets=self.offsets[:rows],
+            log_us=self.log_us[:rows],
+            payloads=self.payloads.slice(0, rows),
+            next_offset=int(self.offsets[rows]),
+        )
+        rest = replace(
+            self,
+            offsets=self.offsets[rows:],
+            log_us=self.log_us[rows:],
+            payloads=self.payloads.slice(rows, len(self)),
+        )
+        return head, rest
 
 
 @dataclass(frozen=True, slots=True)

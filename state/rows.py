@@ -5,8 +5,8 @@
 Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (reserved); each is
 followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for body
 and head. So the last 9 bytes of a row's key are always its suffix. The shard's own rows: `i`
-identity, `p` applied position of (build, partition), `x` outbox of a commit. Big-endian, so that
-bytes sort as numbers.
+identity, `p` applied position of (build, partition), `v` verdicts by the clock, `x` outbox of a
+commit. Big-endian, so that bytes sort as numbers.
 `docs/formats/state.md` has every byte.
 """
 
@@ -29,6 +29,7 @@ SUFFIX_BYTES: Final = 9
 _OWN = b"\x00\x00\x00\x00"
 IDENTITY_KEY: Final = _OWN + b"i"
 POSITION_PREFIX: Final = _OWN + b"p"
+VERDICT_PREFIX: Final = _OWN + b"v"
 OUTBOX_PREFIX: Final = _OWN + b"x"
 
 

@@ -47,6 +47,7 @@ from .rows import (
     CHUNK as CHUNK_ROW,
 )
 from .segment_rows import SegmentRows
+from .verdicts import Verdicts
 
 _FOLDED_THROUGH: Final = struct.Struct("<Q")
 
@@ -80,6 +81,7 @@ class Shard:
             stored = self._database.get(IDENTITY_KEY)
         self.created = stored is None
         self.segments = SegmentRows(self._database, path)
+        self.verdicts = Verdicts(self._database, path)
         self._identity = (
             Identity(incarnation, 0, "", True) if stored is None else Identity.decode(stored)
         )

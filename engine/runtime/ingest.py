@@ -15,6 +15,7 @@ from ...connectors.decode import DecodedBatch
 from ...schemas.outcomes import BadRecord
 from ...state.archive import ArchiveRows
 from ...state.shard import Shard
+from ...windows.algebra import Bools
 from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.admit import Admitted, admit, watermark_at
@@ -83,13 +84,16 @@ class Ingest:
         return self.committer.commit(self._watermarks_us)
 
 
-def admit_batch(batch: DecodedBatch, running_max_us: int, stream: StreamPlan) -> Admitted:
-    """Admit a batch by its stream's bounds."""
+def admit_batch(
+    batch: DecodedBatch, running_max_us: int, stream: StreamPlan, past_clock: Bools | None
+) -> Admitted:
+    """Admit a batch by its stream's bounds; `past_clock` are rows that the clock turned away."""
     return admit(
         batch,
         running_max_us=running_max_us,
         disorder_us=stream.disorder_us,
         ahead_us=stream.ahead_us,
+        past_clock=past_clock,
     )
 
 

@@ -19,6 +19,7 @@ from ...state.rows import Applied
 from ...state.shard import Shard
 from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
+from ..steps.first_reading import FirstReading
 from ..steps.lanes import Feed, Lane, Lanes, Place, Taken
 from .feeds import DecodedFeed, ThreadedFeed
 from .ingest import Work, admit_batch
@@ -78,6 +79,7 @@ class StreamReader:
 
         `archived` is where the archive stands; it too is fed by the live lane.
         """
+        self._first = FirstReading(shards)
         places = {}
         for partition in self.log.partitions():
             # In the log's own order, whichever partition has the first event: where events of one
@@ -85,12 +87,18 @@ class StreamReader:
             ordinal = self.ordinal(partition)
             starts = [applied_place(shards, build.id, ordinal) for build in live]
             starts.append(archived.get(partition))
+            self._begin(ordinal, partition, archived.get(partition))
             places[partition] = self._earliest(partition, starts)
             # Not idle before it has been silent for the idle timeout under this engine.
             places[partition].last_data_us = self._now_us()
         feed = self._feed({name: place.next_offset for name, place in places.items()})
         live_ids = tuple(build.id for build in live)
         self._lanes = Lanes(Lane(live_ids, places, feed))
+
+    def _begin(self, ordinal: int, partition: str, archived: Place | None) -> None:
+        reached = 0 if archived is None else archived.next_offset
+        kept_from = self.log.bounds(partition)[0]
+        self._first.begin(ordinal, archived=reached, kept_from=kept_from)
 
     def add(self, shards: Sequence[Shard], build: Build) -> None:
         """Let a build catch up: from its own positions, through the archive, then the log."""
@@ -164,14 +172,14 @@ class StreamReader:
         if taken is None:
             return None
         before_us = taken.place.running_max_us
-        batch = admit_batch(taken.batch, before_us, self.stream)
+        ordinal, now_us = self.ordinal(taken.batch.partition), self._now_us()
+        past_clock = self._first.judge(ordinal, taken.batch, now_us + self.stream.ahead_us)
+        batch = admit_batch(taken.batch, before_us, self.stream, past_clock)
         live, builds = taken.lane is self.lanes.live, taken.lane.builds
-        now_us = self._now_us()
         self.lanes.moved(taken, batch.running_max_us, now_us)
         watermark_us = self._watermark_us(taken, now_us)
         if before_us > NEVER_US:
             before_us -= self.stream.disorder_us
-        ordinal = self.ordinal(batch.partition)
         return Admitted(Work(ordinal, batch, builds, watermark_us), live, before_us)
 
     def _watermark_us(self, taken: Taken, now_us: int) -> int:

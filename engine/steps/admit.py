@@ -4,7 +4,8 @@ The watermark of a row is the running maximum of `min(event time, log timestamp)
 its partition up to and including it, less the stream's disorder. It is a pure function of the
 partition's prefix: batch cuts and restarts cannot change it, so a replay decides as live did. A row
 that is dated further ahead of its log timestamp than the stream allows is turned away as `FUTURE`
-before it counts for anything.
+before it counts for anything, and so is one whose log timestamp was too far ahead of the wall clock
+(`first_reading.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import polars as pl
 from ...connectors.decode import DecodedBatch
 from ...schemas.outcomes import BadRecord, RecordCode
 from ...schemas.time import format_duration
+from ...windows.algebra import Bools
 from ...windows.tiles import NEVER_US
 
 
@@ -40,16 +42,26 @@ class Admitted:
     read_count: int
 
 
-def admit(batch: DecodedBatch, *, running_max_us: int, disorder_us: int, ahead_us: int) -> Admitted:
+def admit(
+    batch: DecodedBatch,
+    *,
+    running_max_us: int,
+    disorder_us: int,
+    ahead_us: int,
+    past_clock: Bools | None = None,
+) -> Admitted:
     """Give each row of `batch` its watermark, after a prefix with `running_max_us`.
 
-    `running_max_us` is `NEVER_US` before the first row of a partition.
+    `running_max_us` is `NEVER_US` before the first row of a partition; `past_clock` bool (rows,)
+    are those that the wall clock has turned away, None if it has none.
     """
     future = batch.event_us > batch.log_us + ahead_us
+    if past_clock is not None:
+        future |= past_clock
     bad = batch.bad
     offsets, log_us, event_us, frame = batch.offsets, batch.log_us, batch.event_us, batch.frame
     if future.any():
-        bad = _with_future(batch, future, ahead_us)
+        bad = _with_future(batch, future, past_clock, ahead_us)
         kept = ~future
         offsets, log_us, event_us = offsets[kept], log_us[kept], event_us[kept]
         frame = frame.filter(pl.Series(kept))
@@ -72,27 +84,33 @@ def admit(batch: DecodedBatch, *, running_max_us: int, disorder_us: int, ahead_u
     )
 
 
-def _with_future(batch: DecodedBatch, future: np.ndarray, ahead_us: int) -> tuple[BadRecord, ...]:
+def _with_future(
+    batch: DecodedBatch, future: Bools, past_clock: Bools | None, ahead_us: int
+) -> tuple[BadRecord, ...]:
     offsets = batch.offsets[future].tolist()
     raw = [batch.payload(offset) for offset in offsets]
     if None in raw:
         rows = batch.frame.filter(pl.Series(future)).write_ndjson().encode().splitlines()
         raw = [row if known is None else known for known, row in zip(raw, rows, strict=True)]
+    allowed = f"the stream allows {format_duration(ahead_us)}"
+    columns = (
+        batch.log_us,
+        batch.event_us,
+        np.zeros_like(future) if past_clock is None else past_clock,
+    )
     turned_away = [
         BadRecord(
             offset,
             log_us,
             RecordCode.FUTURE,
-            f"event time is {format_duration(event_us - log_us)} ahead of the log timestamp,"
-            f" the stream allows {format_duration(ahead_us)}",
+            f"the log timestamp was too far ahead of the wall clock when first read, {allowed}"
+            if past
+            else f"event time is {format_duration(event_us - log_us)} ahead of the log timestamp,"
+            f" {allowed}",
             payload or b"",
         )
-        for offset, log_us, event_us, payload in zip(
-            offsets,
-            batch.log_us[future].tolist(),
-            batch.event_us[future].tolist(),
-            raw,
-            strict=True,
+        for offset, log_us, event_us, past, payload in zip(
+            offsets, *(column[future].tolist() for column in columns), raw, strict=True
         )
     ]
     return tuple(sorted((*batch.bad, *turned_away), key=lambda record: record.offset))

@@ -24,7 +24,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 
 HERE = Path(__file__).parent
 VERSION = "4.3.1"
@@ -158,6 +165,16 @@ class Broker:
         admin = self.admin()
         self._done(admin.create_partitions([NewPartitions(name, partitions)]))
         self._wait_for_partitions(name, partitions)
+
+    def alter_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Set some of a topic's options."""
+        entries = [
+            ConfigEntry(option, value, incremental_operation=AlterConfigOpType.SET)
+            for option, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        admin = self.admin()
+        self._done(admin.incremental_alter_configs([resource]))
 
     def admin(self) -> AdminClient:
         """A client for what else a test wants done."""

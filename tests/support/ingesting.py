@@ -83,11 +83,15 @@ def admitted(
     *,
     running_max_us: int = NEVER_US,
     stream: Stream = EVENTS,
+    past_clock: Sequence[int] = (),
     **batch: Any,
 ) -> Admitted:
-    """The same batch with its watermarks."""
+    """The same batch with its watermarks; `past_clock` are places of rows ahead of the clock."""
+    rows = decoded(events, stream=stream, **batch)
+    past = np.isin(np.arange(len(rows.offsets)), past_clock) if past_clock else None
     return admit(
-        decoded(events, stream=stream, **batch),
+        rows,
+        past_clock=past,
         running_max_us=running_max_us,
         disorder_us=parse_duration(stream.disorder),
         ahead_us=parse_duration(stream.ahead),

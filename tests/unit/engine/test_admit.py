@@ -119,3 +119,14 @@ def test_archive_rows_hold_every_record_at_its_offset_with_its_watermark():
     watermark = NOON_US - DISORDER_US
     assert rows.watermark_us.tolist() == [NEVER_US, watermark, watermark, watermark + 9]
     assert (rows.ingested_us, rows.next_offset, rows.partition) == (77, 8, "0")
+
+
+def test_row_dated_past_the_clock_is_turned_away_though_its_log_timestamp_agrees_with_it():
+    far = NOON_US + 1_000 * AHEAD_US
+    batch = at(NOON_US, far, NOON_US + 1, past_clock=[1])
+    assert batch.offsets.tolist() == [0, 2]
+    assert batch.running_max_us == NOON_US + 1
+    (record,) = batch.bad
+    assert (record.offset, record.log_us, record.code) == (1, far, RecordCode.FUTURE)
+    assert "wall clock" in record.reason
+    assert "10m" in record.reason

@@ -1,0 +1,75 @@
+"""What the wall clock has to say of a record, once: when it is first read.
+
+Where producers set a record's log timestamp (Kafka's CreateTime) that timestamp bounds nothing: a
+record whose event time and log timestamp both lie in the year 2100 would push the watermark, and
+everything behind it would expire. So a record stamped more than the stream's `ahead` bound past the
+wall clock when it is first read is future.
+
+A verdict that rests on a clock would differ the next time, so it is given once. One against a
+record is kept in its partition's shard before the batch goes on. One for it needs no row: what is
+before a position that some shard or the archive has reached was read, and stands; what is after
+all of them has left no trace, and is read for the first time again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...connectors.decode import DecodedBatch
+from ...state.shard import Shard
+from ...windows.algebra import Bools, Int64s
+from .commit import partition_shard
+
+
+class FirstReading:
+    """One stream's verdicts by the clock, by its partitions' ordinals."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        self._future: dict[int, Int64s] = {}
+        self._read: dict[int, int] = {}
+
+    def begin(self, ordinal: int, *, archived: int, kept_from: int) -> None:
+        """Take up a partition, of which the archive has reached offset `archived`.
+
+        Verdicts about records before `kept_from`, where the log begins, are forgotten.
+        """
+        verdicts = self._home(ordinal).verdicts
+        verdicts.forget(ordinal, kept_from)
+        self._future[ordinal] = future = verdicts.offsets(ordinal)
+        applied = [
+            at.next_offset
+            for shard in self._shards
+            for (_, of_ordinal), at in shard.applied.items()
+            if of_ordinal == ordinal
+        ]
+        judged = int(future[-1]) + 1 if len(future) else 0
+        self._read[ordinal] = max(archived, judged, *applied, 0)
+
+    def judge(self, ordinal: int, batch: DecodedBatch, latest_us: int) -> Bools | None:
+        """Which rows of `batch` are future by the clock; None if none are.
+
+        Those read for the first time are, if their log timestamp lies after `latest_us`; what is
+        new is kept, synced, before this returns. O(rows) where producers stamp, O(1) else.
+        """
+        if not batch.stamped_by_producer:
+            return None
+        read = self._read.get(ordinal, 0)
+        future = np.isin(batch.offsets, self._future.get(ordinal, ()))
+        if batch.next_offset > read:
+            new = (batch.log_us > latest_us) & (batch.offsets >= read)
+            if new.any():
+                self._keep(ordinal, batch.offsets[new])
+                future |= new
+            self._read[ordinal] = batch.next_offset
+        return future if future.any() else None
+
+    def _keep(self, ordinal: int, offsets: Int64s) -> None:
+        self._home(ordinal).verdicts.add(ordinal, offsets)
+        known = self._future.get(ordinal)
+        self._future[ordinal] = offsets if known is None else np.concatenate((known, offsets))
+
+    def _home(self, ordinal: int) -> Shard:
+        return self._shards[partition_shard(ordinal, len(self._shards))]
