@@ -13,7 +13,7 @@ import numpy as np
 
 from ..schemas.time import HOUR_US
 from .algebra import Prunable, concat, take
-from .ladder import EVER, EVER_START_US, RUNG_US
+from .ladder import EVER, EVER_START_US, RUNG_US, WIDTH_US
 from .shape import Shape
 from .tiles import NEVER_US, Tiles
 
@@ -45,7 +45,8 @@ def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, 
     for coarse, distance_us in shape.coarsening:
         width_us = RUNG_US[coarse]
         begin_us = tiles.start_us - tiles.start_us % width_us
-        fits = undecided & (rung < coarse) & (begin_us + width_us + distance_us <= horizon_us)
+        is_finer = WIDTH_US[rung] < width_us
+        fits = undecided & is_finer & (begin_us + width_us + distance_us <= horizon_us)
         start_us[fits], rung[fits] = begin_us[fits], coarse
         undecided &= ~fits
     return replace(tiles, start_us=start_us, rung=rung), keep

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from ..schemas.civil import Periods
-from .ladder import DAY, EVER_START_US, INSTANT, rung_dividing
+from .ladder import DAY, EVER_START_US, INSTANT, finest_of, rung_dividing
 
 Instants = TypeVar("Instants", int, np.ndarray)
 
@@ -189,7 +189,7 @@ class Series:
 
     @property
     def grain(self) -> int:
-        return min(window.grain for window in self.windows)
+        return finest_of(window.grain for window in self.windows)
 
     @property
     def reach_us(self) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from ..schemas.types import DataType
 from .algebra import Aggregate, AggregateAt, Monoid, StateField
 from .geometry import Window
-from .ladder import DAY, HOUR, INSTANT, MINUTE, RUNG_US, SECOND
+from .ladder import HOUR, INSTANT, LADDER, MINUTE, RUNG_US, SECOND, finest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Shape:
     @cached_property
     def finest(self) -> int:
         """The rung at which events enter: seconds, or instants where a window's edge needs them."""
-        return min((SECOND, *(window.grain for window in self.windows)))
+        return finest_of((SECOND, *(window.grain for window in self.windows)))
 
     @cached_property
     def reach_us(self) -> int:
@@ -105,18 +105,18 @@ class Shape:
         greatest reach of the windows whose edges could cut it. An edge finer than a second may cut
         any tile of up to an hour, which the segments of that hour refine.
         """
-        held = {w: HOUR if w.grain == INSTANT else min(w.grain, DAY) for w in self.windows}
+        held = {w: HOUR if w.grain == INSTANT else w.grain for w in self.windows}
         rungs = {*held.values(), MINUTE} if self.keeps_instants else {*held.values()}
         return tuple(
             (
                 rung,
                 max(
-                    (w.reach_us for w in held if w.reach_us is not None and held[w] < rung),
+                    (w.reach_us or 0 for w in held if RUNG_US[held[w]] < RUNG_US[rung]),
                     default=0,
                 ),
             )
-            for rung in sorted(rungs, reverse=True)
-            if rung > SECOND
+            for rung in reversed(LADDER)
+            if rung in rungs and RUNG_US[rung] > RUNG_US[SECOND]
         )
 
     @cached_property

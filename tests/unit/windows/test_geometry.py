@@ -24,6 +24,7 @@ from tegula.windows.geometry import (
 from tegula.windows.ladder import (
     DAY,
     EVER_START_US,
+    FIFTEEN_MINUTES,
     FIVE_MINUTES,
     HOUR,
     INSTANT,
@@ -328,7 +329,7 @@ def test_grain_is_the_coarsest_rung_that_the_edges_leave_whole():
     assert Sliding(DAY_US, 1).grain == INSTANT
     assert Sliding(DAY_US, HOUR_US).grain == HOUR
     assert Sliding(DAY_US, 500_000).grain == INSTANT
-    assert Tumbling(90 * MINUTE_US).grain == FIVE_MINUTES
+    assert Tumbling(90 * MINUTE_US).grain == FIFTEEN_MINUTES
     assert Tumbling(61 * MINUTE_US).grain == MINUTE
     assert Tumbling(7 * DAY_US).grain == DAY
     assert Sliding(DAY_US, HOUR_US, 1).grain == HOUR
@@ -337,7 +338,7 @@ def test_grain_is_the_coarsest_rung_that_the_edges_leave_whole():
     assert Hopping(61 * MINUTE_US, HOUR_US).grain == MINUTE
     assert Calendar(BERLIN).grain == HOUR
     assert Calendar(periods("day", "UTC")).grain == DAY
-    assert Calendar(periods("day", "Asia/Kathmandu")).grain == FIVE_MINUTES
+    assert Calendar(periods("day", "Asia/Kathmandu")).grain == FIFTEEN_MINUTES
     assert Calendar(periods("month", "Africa/Monrovia")).grain == SECOND
     assert Lifetime().grain == DAY
     assert IncludingInstant(Hopping(DAY_US, HOUR_US)).grain == HOUR

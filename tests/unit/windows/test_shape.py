@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tegula.windows.geometry import Lifetime, Sliding, Tumbling
-from tegula.windows.ladder import DAY, FIVE_MINUTES, HOUR, INSTANT, MINUTE, SECOND
+from tegula.windows.ladder import DAY, FIFTEEN_MINUTES, HOUR, INSTANT, MINUTE, SECOND
 from tests.support.shapes import DAY as DAY_US
 from tests.support.shapes import HOUR as HOUR_US
 from tests.support.shapes import MINUTE as MINUTE_US
@@ -67,7 +67,7 @@ def test_coarsening_waits_with_each_rung_for_the_windows_that_are_finer():
 
 
 def test_coarsening_knows_no_rung_that_is_not_the_grain_of_a_window():
-    assert shape_of(["count"], [Tumbling(90 * MINUTE_US)]).coarsening == ((FIVE_MINUTES, 0),)
+    assert shape_of(["count"], [Tumbling(90 * MINUTE_US)]).coarsening == ((FIFTEEN_MINUTES, 0),)
     assert shape_of(["count"], [Sliding(MINUTE_US, SECOND_US)]).coarsening == ()
 
 
