@@ -49,6 +49,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         "streams": {} if report is None else dict(report.get("streams", {})),
         "archive": {} if report is None else dict(report.get("archive", {})),
         "outcomes": {} if report is None else _outcomes(report),
+        "not_finite": {} if report is None else _not_finite(report),
         "keys": {} if report is None else _weights(report),
         "stores": {name: disk_bytes(path) for name, path in _stores(settings)},
     }
@@ -107,6 +108,15 @@ def _outcomes(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     return {
         f"{build['view']} build {number}": dict(build["outcomes"])
         for number, build in report.get("builds", {}).items()
+    }
+
+
+def _not_finite(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Values of each build's inputs that were NaN or infinite, where there were any."""
+    return {
+        f"{build['view']} build {number}": dict(build["not_finite"])
+        for number, build in report.get("builds", {}).items()
+        if build.get("not_finite")
     }
 
 
@@ -205,7 +215,19 @@ def _print_builds(facts: Mapping[str, Any]) -> None:
             *(number(counts.get(name)) for name in COUNTS),
         )
     show(shown)
+    _print_not_finite(facts)
     _print_weights(facts)
+
+
+def _print_not_finite(facts: Mapping[str, Any]) -> None:
+    """What counted as null though it was a number; nothing where all were finite."""
+    if not facts["not_finite"]:
+        return
+    shown = table("of", "input", "NaN or infinite", numbers=("NaN or infinite",))
+    for name, counts in facts["not_finite"].items():
+        for given, count in counts.items():
+            add_row(shown, name, given, number(count))
+    show(shown)
 
 
 def _print_weights(facts: Mapping[str, Any]) -> None:

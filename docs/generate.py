@@ -184,7 +184,7 @@ _REPORT: Final = {
     "at_us": 1,
     "events_per_second": 1.0,
     "streams": {"s": {"partitions": {"0": {"lag": 1, "running_max_us": 1}}}},
-    "builds": {"1": {"view": "v", "outcomes": {"folded": 1}}},
+    "builds": {"1": {"view": "v", "outcomes": {"folded": 1}, "not_finite": {"x": 1}}},
     "commits": [1],
     "mirrored": [1],
 }

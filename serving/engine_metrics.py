@@ -24,6 +24,7 @@ def engine_metrics(report_path: Path) -> Iterator[Metric]:
         float(report.get("events_per_second") or 0.0),
     )
     yield _outcomes(report)
+    yield _not_finite(report)
     yield from _positions(report)
     yield _mirror(report)
 
@@ -41,6 +42,19 @@ def _outcomes(report: Mapping[str, Any]) -> Metric:
     for number, build in report.get("builds", {}).items():
         for outcome, count in build.get("outcomes", {}).items():
             family.add_metric([str(build.get("view")), number, outcome], count)
+    return family
+
+
+def _not_finite(report: Mapping[str, Any]) -> Metric:
+    family = CounterMetricFamily(
+        "tegula_not_finite",
+        "Values of a build's input that were NaN or infinite and so counted as null, "
+        "since the engine's start.",
+        labels=["view", "build", "input"],
+    )
+    for number, build in report.get("builds", {}).items():
+        for name, count in build.get("not_finite", {}).items():
+            family.add_metric([str(build.get("view")), number, name], count)
     return family
 
 

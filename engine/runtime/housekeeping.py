@@ -24,6 +24,7 @@ from ..deployed import Deployed
 from ..settings import Settings
 from .archiving import Archiving
 from .clock import Clock
+from .ingest import Ingest
 from .mirroring import Mirrors
 from .streams import StreamReader
 
@@ -36,6 +37,7 @@ class Observed(Protocol):
     """What is reported of: the engine, as far as housekeeping sees it."""
 
     settings: Settings
+    ingest: Ingest
     mirrors: Mirrors
     archiving: Archiving
     deployed: Deployed
@@ -171,6 +173,7 @@ def _builds(engine: Observed, scales: Scales) -> dict[str, dict[str, Any]]:
             "view": build.view,
             "status": deployed.statuses[build.id],
             "outcomes": outcomes(engine.shards, build.id),
+            "not_finite": engine.ingest.not_finite(build.id),
             "keys": None if weight is None else weight._asdict(),
         }
     return report

@@ -6,6 +6,7 @@ Plain and synchronous, so that the dataflow, a replay and the test driver run th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class Ingest:
         self._shard_count = len(shards)
         self._lifters: dict[int, Lifter] = {}
         self._watermarks_us: dict[int, int] = {}
+        self._not_finite: Counter[tuple[int, str]] = Counter()
         self.committer = Committer(shards, {})
         self.set_builds(builds)
 
@@ -78,6 +80,16 @@ class Ingest:
             self.committer.add(build, work.ordinal, work.batch, part, since)
             known = self._watermarks_us.get(build, NEVER_US)
             self._watermarks_us[build] = max(known, work.watermark_us)
+            for name, count in part.not_finite.items():
+                self._not_finite[build, name] += count
+
+    def not_finite(self, build: int) -> dict[str, int]:
+        """By input, how many values of a build were NaN or infinite and so counted as null.
+
+        Of the rows folded since the engine's start: each row once in a run, and again after a crash
+        only if its commit was lost. Inputs without any are not in it. Safe from any thread.
+        """
+        return {name: n for (of, name), n in list(self._not_finite.items()) if of == build}
 
     def commit(self) -> list[ShardCommit]:
         """Commit what has gathered; folds whose turn it is follow in the same call."""

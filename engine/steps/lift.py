@@ -7,7 +7,8 @@ sorted once by (key, event time, offset); each slot's monoid then lifts all tile
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -31,7 +32,8 @@ class Lifted:
     """What a batch adds to a build.
 
     `folded` int64 (shards,) counts rows by their key's shard; the other outcomes are whole counts;
-    `late` marks some of the folded.
+    `late` marks some of the folded. `not_finite` counts, by the name of the input, values of folded
+    rows that were NaN or infinite and so counted as null; an input without any is not in it.
     """
 
     tiles: KeyedTiles
@@ -39,6 +41,7 @@ class Lifted:
     filtered: int
     expired: int
     late: np.ndarray
+    not_finite: Mapping[str, int] = field(default_factory=dict)
 
 
 class Lifter:
@@ -54,6 +57,7 @@ class Lifter:
         self._inputs = [
             to_run(node).alias(f"_{number}") for number, (_, node, _) in enumerate(build.inputs)
         ]
+        self._input_names = [name for name, _, _ in build.inputs]
         self._input_kinds = [kind for _, _, kind in build.inputs]
         bound = self._shape.retention_us
         if build.allowed_lateness_us is not None:
@@ -81,7 +85,7 @@ class Lifter:
             new = offsets >= applied[shards[codes]]
             rows, codes = rows[new], codes[new]
         late = batch.event_us[rows] < batch.watermark_us[rows]
-        tiles = self._tiles(batch, rows, keys, codes, ordinal)
+        tiles, not_finite = self._tiles(batch, rows, keys, codes, ordinal)
         held = np.diff(tiles.bounds) > 0
         return Lifted(
             tiles if held.all() else tiles.take(np.flatnonzero(held)),
@@ -89,6 +93,7 @@ class Lifter:
             filtered,
             int((expired & fresh).sum()),
             np.bincount(shards[codes[late]], minlength=self._shard_count),
+            not_finite,
         )
 
     def _passes(self, frame: pl.DataFrame) -> np.ndarray:
@@ -132,7 +137,7 @@ class Lifter:
         keys: pa.LargeBinaryArray,
         codes: np.ndarray,
         ordinal: int,
-    ) -> KeyedTiles:
+    ) -> tuple[KeyedTiles, Mapping[str, int]]:
         event_us, log_us = batch.event_us[rows], batch.log_us[rows]
         order = _by_key_and_time(codes, event_us)
         rows, codes, event_us = rows[order], codes[order], event_us[order]
@@ -144,7 +149,7 @@ class Lifter:
         start_us[ahead], rung[ahead] = event_us[ahead], INSTANT
         runs = Runs.of_changes(codes, start_us, rung)
         places = Order(event_us, np.full(len(rows), ordinal, np.int64), batch.offsets[rows])
-        inputs = self._columns(batch.frame, rows)
+        inputs, not_finite = self._columns(batch.frame, rows)
         states: list[np.ndarray | pa.LargeBinaryArray] = []
         for slot in self._shape.slots:
             column = None if slot.input is None else inputs[slot.input]
@@ -156,16 +161,22 @@ class Lifter:
             key, tiles = group(self._shape, key, tiles)
         newest_us = np.full(len(keys), np.iinfo(np.int64).min)
         newest_us[codes] = event_us  # ascending within a key: the last one stays
-        return KeyedTiles(keys, bounds_of(key, len(keys)), newest_us, tiles)
+        return KeyedTiles(keys, bounds_of(key, len(keys)), newest_us, tiles), not_finite
 
-    def _columns(self, frame: pl.DataFrame, rows: np.ndarray) -> list[Column]:
+    def _columns(
+        self, frame: pl.DataFrame, rows: np.ndarray
+    ) -> tuple[list[Column], Mapping[str, int]]:
+        """The inputs of the chosen rows, and by name how many of their values are not finite."""
         if not self._inputs:
-            return []
-        evaluated = frame.select(self._inputs)
-        return [
-            _column(series, kind, rows)
-            for series, kind in zip(evaluated.get_columns(), self._input_kinds, strict=True)
-        ]
+            return [], {}
+        evaluated = frame.select(self._inputs).get_columns()
+        columns, not_finite = [], {}
+        for name, series, kind in zip(self._input_names, evaluated, self._input_kinds, strict=True):
+            column, count = _column(series, kind, rows)
+            columns.append(column)
+            if count:
+                not_finite[name] = count
+        return columns, not_finite
 
 
 def _by_key_and_time(codes: Int64s, event_us: Int64s) -> Int64s:
@@ -197,26 +208,32 @@ def _arrow(series: pl.Series, rows: np.ndarray) -> pa.Array:
     return array
 
 
-def _column(series: pl.Series, kind: str, rows: np.ndarray) -> Column:
-    """One input of the chosen rows, in their order; what is not a finite number is not valid."""
+def _column(series: pl.Series, kind: str, rows: np.ndarray) -> tuple[Column, int]:
+    """One input of the chosen rows, in their order, and how many numbers in it are not finite.
+
+    What is not a finite number is not valid.
+    """
     if "," in kind:
         both = zip(series.struct.unnest().get_columns(), kind.split(","), strict=True)
-        first, second = (_column(one, its_kind, rows) for one, its_kind in both)
+        (first, in_first), (second, in_second) = (
+            _column(one, its_kind, rows) for one, its_kind in both
+        )
         valids = [one.valid for one in (first, second) if one.valid is not None]
         valid = np.logical_and.reduce(valids) if valids else None
-        return Column(first.values, valid, second.values)
+        return Column(first.values, valid, second.values), in_first + in_second
     taken = series.gather(pl.Series(rows, dtype=pl.UInt32))
     valid = taken.is_not_null().to_numpy() if taken.null_count() else None
     if kind == "string":
         array = taken.fill_null("").cast(pl.Binary).to_arrow()
-        return Column(array.cast(pa.large_binary()), valid)
+        return Column(array.cast(pa.large_binary()), valid), 0
     if kind == "float":
         values = taken.cast(pl.Float64).fill_null(0.0).to_numpy()
         finite = np.isfinite(values)
-        if not finite.all():
-            valid = finite if valid is None else valid & finite
-            values = np.where(finite, values, 0.0)
-        return Column(values, valid)
+        if finite.all():
+            return Column(values, valid), 0
+        valid = finite if valid is None else valid & finite
+        count = len(values) - int(np.count_nonzero(finite))
+        return Column(np.where(finite, values, 0.0), valid), count
     if kind == "time":
         taken = taken.dt.cast_time_unit("us").to_physical()
-    return Column(taken.cast(pl.Int64).fill_null(0).to_numpy(), valid)
+    return Column(taken.cast(pl.Int64).fill_null(0).to_numpy(), valid), 0

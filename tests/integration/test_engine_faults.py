@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 import tegula as tg
 from tegula import agg
+from tegula.cli.status import gather
 from tegula.engine.runtime.clock import now_us
 from tegula.schemas.errors import OnlineStoreFull
+from tegula.serving.engine_metrics import engine_metrics
 from tegula.state.online.lmdb import LmdbWriter
 from tests.support.engines import BY_NAME, EVENTS, TOTALS, Project, running
 
@@ -89,3 +93,37 @@ def test_clock_that_is_set_back_holds_up_no_commit(tmp_path, eventually):
         project.send(events(10))
         eventually(lambda: project.outcomes().get("folded") == 20)
         assert engine.is_running
+
+
+QUOTIENTS = tg.FeatureView(
+    "quotients",
+    entity=BY_NAME,
+    stream=EVENTS,
+    features={
+        "mean": agg.mean(1 / pl.col("x")).over(tg.lifetime()),
+        "sum": agg.sum(1 / pl.col("x")).over(tg.lifetime()),
+        "x": agg.sum("x").over(tg.lifetime()),
+    },
+)
+
+
+def test_values_that_are_not_finite_are_counted_by_input_and_shown(tmp_path, eventually):
+    """They come by expressions alone: a number past the doubles is no record of the stream."""
+    project, at_us = Project.make(tmp_path, QUOTIENTS), now_us() - 60_000_000
+    rows = [{"k": "a", "x": x, "at": at_us} for x in (0.0, 2.0, -0.0, None, 4.0)]
+    with running(project):
+        project.send_raw([b'{"k":"a","x":1e400,"at":%d}' % at_us] * 200)
+        project.send(rows)
+        eventually(lambda: project.outcomes().get("folded") == 5)
+        assert project.outcomes()["dead_lettered"] == 200
+        report = project.report()
+        assert report is not None
+        (counts,) = gather(project.settings)["not_finite"].values()
+        assert report["builds"]["1"]["not_finite"] == counts
+        assert list(counts.values()) == [2]
+        path = project.settings.engine_status_path
+        found = {one.name: one for family in engine_metrics(path) for one in family.samples}
+        counted = found["tegula_not_finite_total"]
+        (name,) = counts
+        assert counted.labels == {"view": "quotients", "build": "1", "input": name}
+        assert counted.value == 2

@@ -62,12 +62,16 @@ class Project:
 
     def send(self, events: Sequence[dict[str, Any]], stream: str = "events") -> None:
         """Append events to the embedded log."""
+        self.send_raw([orjson.dumps(event) for event in events], stream)
+
+    def send_raw(self, payloads: Sequence[bytes], stream: str = "events") -> None:
+        """Append records to the embedded log, whatever they hold."""
         log = LocalLog(self.settings.log_path(stream), stream)
         try:
-            log.append([orjson.dumps(event) for event in events], now_us=now_us)
+            log.append(payloads, now_us=now_us)
         finally:
             log.close()
-        self.sent += len(events)
+        self.sent += len(payloads)
 
     def report(self) -> dict[str, Any] | None:
         """What the engine last reported."""

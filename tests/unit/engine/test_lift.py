@@ -259,3 +259,34 @@ def test_law_rows_are_sorted_by_key_then_time_then_position(rows):
     event_us = np.array([at_us for _, at_us in rows], dtype=np.int64)
     order = lifting._by_key_and_time(codes, event_us)
     assert order.tolist() == sorted(range(len(rows)), key=lambda i: (*rows[i], i))
+
+
+def test_lift_counts_values_that_are_not_finite_by_input_and_only_in_folded_rows():
+    quotient = 1 / pl.col("x")
+    build = build_of(
+        {
+            "sum": agg.sum(quotient).over(sliding("1h")),
+            "max": agg.max(quotient).over(sliding("1h")),
+            "x": agg.sum("x").over(sliding("1h")),
+            "many": agg.sum(quotient, where=pl.col("x") > -1).over(sliding("1h")),
+        },
+        where=pl.col("yes"),
+    )
+    rows = [(0.0, True), (2.0, True), (None, True), (0.0, True), (0.0, False)]
+    events = [event("a", NOON_US + i, x, yes=yes) for i, (x, yes) in enumerate(rows)]
+    lifted = lift(build, events)
+    names = {name for name, _, _ in build.inputs}
+    assert set(lifted.not_finite) < names
+    assert sorted(lifted.not_finite.values()) == [2, 2]
+    assert lift(build, events[1:3]).not_finite == {}
+    again = lift(build, events, applied=(3,) * SHARDS)
+    assert set(again.not_finite.values()) == {1}, "applied rows are not lifted again"
+
+
+def test_lift_counts_what_is_not_finite_in_either_value_of_a_pair():
+    features = {"c": agg.covariance(1 / pl.col("x"), 2 / pl.col("n")).over(sliding("1h"))}
+    rows = [(0.0, 0), (1.0, 0), (0.0, 1), (1.0, 1)]
+    events = [event("a", NOON_US + i, x, n=n) for i, (x, n) in enumerate(rows)]
+    build = build_of(features)
+    lifted = lift(build, events)
+    assert list(lifted.not_finite.values()) == [4]

@@ -19,7 +19,13 @@ REPORT = {
             }
         }
     },
-    "builds": {"4": {"view": "spend", "outcomes": {"folded": 9, "late": 1}}},
+    "builds": {
+        "4": {
+            "view": "spend",
+            "outcomes": {"folded": 9, "late": 1},
+            "not_finite": {'col("x") / col("n")': 2},
+        }
+    },
     "commits": [5, 8],
     "mirrored": [5, 6],
 }
@@ -41,6 +47,7 @@ def test_report_becomes_gauges_and_counters(tmp_path):
         "tegula_engine_events_per_second": 7.5,
         "tegula_records_total,spend,4,folded": 9,
         "tegula_records_total,spend,4,late": 1,
+        'tegula_not_finite_total,spend,4,col("x") / col("n")': 2,
         "tegula_lag_events,payments,0": 3,
         "tegula_newest_event_seconds,payments,0": 2.0,
         "tegula_mirror_behind_commits,0": 0,
