@@ -39,6 +39,7 @@ __all__ = [
     "any",
     "approx_distinct",
     "approx_quantile",
+    "approx_quantiles",
     "correlation",
     "count",
     "count_if",
@@ -64,6 +65,7 @@ __all__ = [
     "mode",
     "range",
     "rate",
+    "ratio",
     "skew",
     "slope",
     "stddev",
@@ -212,6 +214,16 @@ def weighted_mean(
     Null over no values, and where the weights add up to 0.
     """
     return AggregateSpec("weighted_mean", (column, weight), where=where, by=by)
+
+
+def ratio(column: Input, other: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
+    """The sum of one column over the sum of another, a float; over events at which both have a
+    value.
+
+    Null over no values, and where the sum below is 0. The share of events for which something is
+    true is `mean` of the predicate: `agg.mean(pl.col("amount") > 100)`.
+    """
+    return AggregateSpec("ratio", (column, other), where=where, by=by)
 
 
 def slope(
@@ -370,6 +382,16 @@ def approx_quantile(
     over no values.
     """
     return AggregateSpec("approx_quantile", column, {"q": q}, where, by=by)
+
+
+def approx_quantiles(
+    column: Input, q: Sequence[float], *, where: Where = None, by: By = None
+) -> AggregateSpec:
+    """Several of `approx_quantile`, a list of floats in the order of `q`; null over no values.
+
+    `agg.approx_quantiles("amount", q=[0.5, 0.9, 0.99])`. It keeps one state, whatever their number.
+    """
+    return AggregateSpec("approx_quantiles", column, {"q": q}, where, by=by)
 
 
 def median(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:

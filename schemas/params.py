@@ -123,6 +123,33 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Numbers from 0 to 1 in any order, at least one and at most `most` of them.
+
+    >>> Shares(8).accepts([0.9, 0.5]), Shares(8).accepts([50]), Shares(8).stored((0, 0.5))
+    (True, False, [0.0, 0.5])
+    """
+
+    most: int
+
+    @property
+    def example(self) -> Sequence[float]:
+        return (0.5,)
+
+    @property
+    def expected(self) -> str:
+        return f"1 to {self.most} numbers from 0 to 1"
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
+            return False
+        return all(type(one) in (int, float) and 0 <= one <= 1 for one in value)
+
+    def stored(self, value: Any) -> Any:
+        return [float(one) for one in value]
+
+
+@dataclass(frozen=True, slots=True)
 class Edges:
     """Finite numbers that grow, at least one and at most `most` of them.
 

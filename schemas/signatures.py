@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .params import Choice, Edges, Param, Share, Span, Whole
+from .params import Choice, Edges, Param, Share, Shares, Span, Whole
 from .types import Bool, DataType, Float64, Int64, Kind, list_of
 
 
@@ -59,6 +59,7 @@ _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
 _PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
 _HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
 _QUANTILE: Mapping[str, Param] = MappingProxyType({"q": Share(0.5)})
+_QUANTILES: Mapping[str, Param] = MappingProxyType({"q": Shares(64)})
 _N: Mapping[str, Param] = MappingProxyType({"n": Whole(1000, 5)})
 _LAG: Mapping[str, Param] = MappingProxyType({"n": Whole(999, 1)})
 _CAP: Mapping[str, Param] = MappingProxyType({"cap": Whole(10_000, 1000)})
@@ -83,6 +84,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "covariance": Signature(_NUMERIC, _always(Float64), params=_DDOF, second=_NUMERIC),
         "correlation": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "weighted_mean": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
+        "ratio": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "slope": Signature(_NUMERIC, _always(Float64), params=_PER),
         "time_since_first": Signature(_ANY, _always(Float64), optional=True),
         "time_since_last": Signature(_ANY, _always(Float64), optional=True),
@@ -104,6 +106,9 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "approx_distinct": Signature(_ANY, _always(Int64), varying=_ANY),
         "approx_quantile": Signature(
             _NUMERIC, _always(Float64), params=_QUANTILE, varying=_NUMERIC
+        ),
+        "approx_quantiles": Signature(
+            _NUMERIC, _always(list_of(Float64)), params=_QUANTILES, varying=_NUMERIC
         ),
         "median": Signature(_NUMERIC, _always(Float64), varying=_NUMERIC),
     }

@@ -153,6 +153,7 @@ FEATURES = {
         agg.decayed_sum("amount", half_life="0s").over(sliding("1h"))
     ),
     "a quantile in percent": feature(agg.approx_quantile("amount", 99).over(sliding("1h"))),
+    "quantiles in percent": feature(agg.approx_quantiles("amount", [50, 99]).over(sliding("1h"))),
     "edges that fall": feature(agg.histogram("amount", [1, 0]).over(sliding("1h"))),
     "more than fits": feature(agg.last_n("amount", 1001).over(sliding("1h"))),
     "a list by a text": feature(agg.max_by("amount", "merchant").over(sliding("1h"))),

@@ -70,12 +70,14 @@ EVERY_AGGREGATE = tg.FeatureView(
         "weighted": agg.weighted_mean("amount", "items", where=pl.col("items") > 0).over(
             sliding("1d")
         ),
+        "ratio": agg.ratio("amount", "items").over(sliding("1d")),
         "since_first": agg.time_since_first().over(sliding("1d")),
         "since_last": agg.time_since_last(where=pl.col("amount") > 100).over(sliding("1d")),
         "interval": agg.mean_interval().over(sliding("1d")),
         "recent": agg.decayed_sum("amount", half_life="90m").over(sliding("1d")),
         "recently": agg.decayed_count(half_life="1h").over(sliding("1d")),
         "p90": agg.approx_quantile("amount", 0.9).over(sliding("1d")),
+        "quartiles": agg.approx_quantiles("amount", [0.25, 0.75]).over(sliding("1d")),
         "median": agg.median("amount").over(sliding("1h")),
         "first_shops": agg.first_n("merchant", 3).over(sliding("1d")),
         "last_amounts": agg.last_n("amount", 3).over(sliding("1d")),

@@ -138,6 +138,16 @@ def weighted_mean(held: Held) -> Near | None:
     return Near(float(value), float(size / 2**95 + abs(value) / 2**51))
 
 
+def ratio(held: Held) -> Near | None:
+    """Σx / Σy."""
+    xs, ys = ([Fraction(one) for one in part] for part in zip(*held.values, strict=True))
+    if sum(ys) == 0:
+        return None
+    value = sum(xs) / sum(ys)
+    size = (sum(map(abs, xs)) + sum(map(abs, ys)) * abs(value)) / abs(sum(ys))
+    return Near(float(value), float(size / 2**95 + abs(value) / 2**51))
+
+
 def slope(held: Held) -> Near | None:
     """The least-squares slope over event time, in each second."""
     together, size = crossed(held.at_us, held.values)
@@ -225,6 +235,7 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "covariance": covariance,
     "correlation": correlation,
     "weighted_mean": weighted_mean,
+    "ratio": ratio,
     "slope": slope,
     "time_since_first": lambda held: (held.read_at_us - held.at_us[0]) / 10**6,
     "time_since_last": lambda held: (held.read_at_us - held.at_us[-1]) / 10**6,
@@ -251,5 +262,6 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "last": lambda held: held.values[-1],
     "approx_distinct": approx_distinct,
     "approx_quantile": lambda held: quantile(held, held.params["share"]),
+    "approx_quantiles": lambda held: [quantile(held, q) for q in held.params["shares"]],
     "median": lambda held: quantile(held, Fraction(1, 2)),
 }

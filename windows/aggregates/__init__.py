@@ -20,9 +20,9 @@ from .histograms import HISTOGRAM
 from .lists import FIRST_N, LAG, LAST_N, TOP_N
 from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
-from .pairs import CORRELATION, COVARIANCE, WEIGHTED_MEAN
+from .pairs import CORRELATION, COVARIANCE, RATIO, WEIGHTED_MEAN
 from .predicates import ALL, ANY, COUNT_IF
-from .quantiles import APPROX_QUANTILE, MEDIAN
+from .quantiles import APPROX_QUANTILE, APPROX_QUANTILES, MEDIAN
 from .ranges import RANGE
 from .rates import RATE
 from .recency import MEAN_INTERVAL, TIME_SINCE_FIRST, TIME_SINCE_LAST
@@ -53,6 +53,7 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             COVARIANCE,
             CORRELATION,
             WEIGHTED_MEAN,
+            RATIO,
             SLOPE,
             TIME_SINCE_FIRST,
             TIME_SINCE_LAST,
@@ -73,6 +74,7 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             HISTOGRAM,
             APPROX_DISTINCT,
             APPROX_QUANTILE,
+            APPROX_QUANTILES,
             MEDIAN,
         )
     }

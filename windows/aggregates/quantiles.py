@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from ...schemas.errors import BadParameter
-from ...schemas.params import Share
-from ...schemas.types import DataType, Float64
+from ...schemas.params import Share, Shares
+from ...schemas.types import DataType, Float64, list_of
 from .. import loglinear
 from ..algebra import (
     NULL,
     VALUE,
     Codes,
     Column,
+    Float64s,
     Int64s,
     Lists,
     Order,
@@ -41,6 +42,7 @@ from .support import (
     scalars,
 )
 
+SHARES = Shares(64)
 _ROUNDING = 2.0**-50
 
 
@@ -123,25 +125,71 @@ class Quantile:
         return Float64
 
     def finish(self, states: tuple[States, ...], params: Mapping[str, Any]) -> tuple[Values, Codes]:
-        buckets, counts, _, shifts, sizes = _decode(binary(states[0][0]))
-        upto = np.cumsum(counts)
-        ends = np.cumsum(sizes)
-        before = np.concatenate(([0], upto))[ends - sizes]
-        present = sizes > 0
-        total = np.where(present, np.concatenate(([0], upto))[ends] - before, 1)
-        # A share such as 0.07 is no double: 0.07 of 100 values are 7, not a little more.
-        rank = np.clip(np.ceil(total * params.get("q", 0.5) * (1 - _ROUNDING)), 1, total)
-        values = np.zeros(len(sizes))
-        found = np.searchsorted(upto, (before + rank.astype(np.int64))[present])
-        values[present] = loglinear.middles(buckets[found], shifts[present])
-        return values, np.where(present, VALUE, NULL).astype(np.uint8)
+        return _values_at(binary(states[0][0]), params.get("q", 0.5))
+
+    def finish_one(self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any]) -> Any:
+        return scalar_of_one(self.finish(arrays_of_one(states, (StateNeed(BUCKETS),)), params))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """`approx_quantiles(x, q)`: a list of `approx_quantile(x, one)` for each one of `q`, in order.
+
+    Each is exact or off as `approx_quantile` says. Nulls are skipped; null over no values. At most
+    64 of them. 8 + 16 bytes a different value, 8200 at most, however many they are; shared by all
+    quantiles of a column.
+
+    >>> runs, order = Runs(np.array([0]), 5), Order(*[np.arange(5)] * 3)
+    >>> state = BUCKETS.lift(Column(np.array([7.0, 1.0, 3.0, 9.0, 5.0])), order, runs)
+    >>> APPROX_QUANTILES.finish((state,), {"q": [0.9, 0.5, 0]})[0].to_pylist()
+    [[9.0, 5.0, 1.0]]
+    """
+
+    name: str = "approx_quantiles"
+
+    def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
+        shares = params.get("q", SHARES.example)
+        if not SHARES.accepts(shares):
+            raise BadParameter(
+                f"`{self.name}` needs the shares of values below them",
+                got=f"q={shares!r}",
+                expected=SHARES.expected,
+            )
+        return family_of(self.name, input_kind, dict.fromkeys(NUMBERS, (StateNeed(BUCKETS),)))
+
+    def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:
+        return list_of(Float64)
+
+    def finish(self, states: tuple[States, ...], params: Mapping[str, Any]) -> tuple[Values, Codes]:
+        stored = binary(states[0][0])
+        each = [_values_at(stored, share) for share in params.get("q", SHARES.example)]
+        ends = pa.array(np.arange(len(stored) + 1, dtype=np.int64) * len(each))
+        values = np.stack([values for values, _ in each], axis=1)
+        return pa.LargeListArray.from_arrays(ends, pa.array(values.ravel())), each[0][1]
 
     def finish_one(self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any]) -> Any:
         return scalar_of_one(self.finish(arrays_of_one(states, (StateNeed(BUCKETS),)), params))
 
 
 APPROX_QUANTILE = Quantile("approx_quantile")
+APPROX_QUANTILES = Quantiles()
 MEDIAN = Quantile("median")
+
+
+def _values_at(stored: pa.LargeBinaryArray, share: float) -> tuple[Float64s, Codes]:
+    # The value of each state that at least this share of its values reach.
+    buckets, counts, _, shifts, sizes = _decode(stored)
+    upto = np.cumsum(counts)
+    ends = np.cumsum(sizes)
+    before = np.concatenate(([0], upto))[ends - sizes]
+    present = sizes > 0
+    total = np.where(present, np.concatenate(([0], upto))[ends] - before, 1)
+    # A share such as 0.07 is no double: 0.07 of 100 values are 7, not a little more.
+    rank = np.clip(np.ceil(total * share * (1 - _ROUNDING)), 1, total)
+    values = np.zeros(len(sizes))
+    found = np.searchsorted(upto, (before + rank.astype(np.int64))[present])
+    values[present] = loglinear.middles(buckets[found], shifts[present])
+    return values, np.where(present, VALUE, NULL).astype(np.uint8)
 
 
 def _union(stored: pa.LargeBinaryArray, runs: Runs) -> pa.LargeBinaryArray:

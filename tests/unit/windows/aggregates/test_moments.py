@@ -16,7 +16,7 @@ from tests.oracle.naive_values import VALUES, Held
 from tests.support.aggregates import finished
 
 SINGLE = ("skew", "kurtosis", "slope")
-PAIRED = ("covariance", "correlation", "weighted_mean")
+PAIRED = ("covariance", "correlation", "weighted_mean", "ratio")
 NOW_US = 1_714_567_890_123_456
 
 numbers = {
@@ -74,7 +74,17 @@ def test_oracle_pair_is_within_its_bound(name, data, first, second):
         ("correlation", "float,float", [(1e150, 1e-150), (-1e150, -1e-150)], 1.0),
         ("correlation", "float,float", [(1e200, 1.0), (0.0, 0.0)], OVERFLOWED),
         ("weighted_mean", "float,int", [(1.0, 1), (2.0, -1)], None),
+        ("weighted_mean", "float,float", [(1e-300, 1e308), (1e-300, 1e308)], OVERFLOWED),
         ("weighted_mean", "float,bool", [(1.0, 1), (2.0, 0), (4.0, 1), (None, 1)], 2.5),
+        ("ratio", "float,int", [(1.0, 2), (2.0, -2)], None),
+        ("ratio", "float,int", [], None),
+        ("ratio", "float,int", [(9.0, None), (None, 3)], None),
+        ("ratio", "float,int", [(0.0, 3)], 0.0),
+        ("ratio", "int,int", [(3, 2), (None, 100), (4, None), (1, -10)], -0.5),
+        ("ratio", "bool,bool", [(1, 1), (0, 1), (0, 1), (1, 1)], 0.5),
+        ("ratio", "float,float", [(1.0, 1e308), (1.0, 1e308)], OVERFLOWED),
+        ("ratio", "float,float", [(1e308, 1.0), (1e308, 1.0)], OVERFLOWED),
+        ("ratio", "float,float", [(1e300, 1e-300)], OVERFLOWED),
     ],
 )
 def test_moment_at_the_edges_of_its_meaning(name, kind, values, expected):
