@@ -14,6 +14,7 @@ from ..windows.geometry import (
     Calendar,
     Hopping,
     IncludingInstant,
+    Newest,
     Series,
     Sliding,
     Tumbling,
@@ -130,7 +131,9 @@ def _over(feature: WindowedFeature) -> str:
     aggregate, window = feature.aggregate, window_text(feature.window)
     if isinstance(aggregate, OverRows):
         cut = "events since a match, at most" if aggregate.marked else "last"
-        return window.replace("lifetime", f"{cut} {aggregate.cap}")
+        rows = f"{cut} {aggregate.cap - aggregate.skip}"
+        rows += f" before the newest {aggregate.skip}" if aggregate.skip else ""
+        return window.replace("lifetime", rows) if "lifetime" in window else f"{rows} {window}"
     if isinstance(aggregate, OverSession):
         gap = format_duration(aggregate.gap_us)
         return window.replace("lifetime", f"newest session, gap {gap}")
@@ -168,6 +171,8 @@ def window_text(window: Window) -> str:
     if isinstance(window, Calendar):
         table = window.periods
         return f"calendar {table.unit} in {table.zone}, {_which(window.current)}"
+    if isinstance(window, Newest):
+        return f"within {format_duration(window.within_us)}"
     return "lifetime"
 
 

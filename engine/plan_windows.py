@@ -24,6 +24,7 @@ from ..windows.geometry import (
     Hopping,
     IncludingInstant,
     Lifetime,
+    Newest,
     Series,
     Sliding,
     Tumbling,
@@ -35,7 +36,7 @@ from ..windows.over import OverRows, OverSession
 
 
 def window_of(spec: WindowSpec) -> Window:
-    """The geometry of a validated window; one that is cut by order reads everything before t."""
+    """The geometry of a validated window; one that only order cuts reads everything before t."""
     if isinstance(spec, SeriesSpec):
         return Series(tuple(window_of(one) for one in _elements(spec)))
     window = _window(spec)
@@ -62,6 +63,8 @@ def _window(spec: WindowSpec) -> Window:
         return Hopping(parse_duration(spec.size), parse_duration(spec.hop), spec.current)
     if isinstance(spec, CalendarSpec):
         return Calendar(periods(spec.unit, spec.tz), spec.current)
+    if isinstance(spec, LastSpec) and spec.within is not None:
+        return Newest(parse_duration(spec.within))
     return Lifetime()
 
 
@@ -83,7 +86,9 @@ def aggregate_of(feature: Feature, kind: str | None) -> Aggregate | AggregateAt:
         valued, _, category = kind.partition(",")
         return ByCategory(aggregate, None if spec.input is None else valued, category, spec.cap)
     if isinstance(window, LastSpec):
-        return OverRows(aggregate, kind, window.count)
+        within_us = None if window.within is None else parse_duration(window.within)
+        kept = window.count + window.skip
+        return OverRows(aggregate, kind, kept, skip=window.skip, within_us=within_us)
     if isinstance(window, SinceSpec):
         # The kind is that of a pair: the value, and beside it whether the event matches.
         counted = input_node(feature.aggregate) is None

@@ -18,9 +18,11 @@ LATENESS = "7d"
 
 @dataclass(frozen=True, slots=True)
 class LastSpec:
-    """The newest `count` events; see `last`."""
+    """The newest `count` events, after `skip` newer ones; see `last`."""
 
     count: int
+    within: Duration | None = None
+    skip: int = 0
     include_instant: bool = False
 
 
@@ -42,17 +44,31 @@ class SessionSpec:
     include_instant: bool = False
 
 
-def last(count: int, *, include_instant: bool = False) -> LastSpec:
-    """The newest `count` events before the instant, in the total order of events: by event time,
+def last(
+    count: int,
+    *,
+    within: Duration | None = None,
+    skip: int = 0,
+    include_instant: bool = False,
+) -> LastSpec:
+    """The newest `count` events before the instant t, in the total order of events: by event time,
     and at the same time by stream, partition and offset.
 
-    Every event of the view counts, also one in which the aggregate's input is null: the mean over
-    `last(5)` is that of the values among the last five events. State: 40 bytes an event kept.
+    With `within` only those in `[t - within, t)`, exact at both edges; events then expire, and
+    keys that are quiet for longer are dropped. Without it the newest events are kept for ever.
+    With `skip` the newest so many are left out first: `last(3, skip=1)` is the three events before
+    the newest one.
 
-    >>> last(5)
-    LastSpec(count=5, include_instant=False)
+    Every event of the view counts, also one in which the aggregate's input is null: the mean over
+    `last(5)` is that of the values among the last five events. State: 40 bytes an event kept, which
+    are `count + skip`, at most 10 000.
+
+    `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
+
+    >>> last(5, within="30d")
+    LastSpec(count=5, within='30d', skip=0, include_instant=False)
     """
-    return LastSpec(count, include_instant)
+    return LastSpec(count, within, skip, include_instant)
 
 
 def since(

@@ -48,7 +48,7 @@ def load_window(stored: Mapping[str, Any]) -> WindowSpec:
     if kind == "hopping":
         return HoppingSpec(stored["size"], stored["hop"], stored["current"], including)
     if kind == "last":
-        return LastSpec(stored["count"], including)
+        return LastSpec(stored["count"], stored.get("within"), stored.get("skip", 0), including)
     if kind == "since":
         return SinceSpec(to_polars(from_json(stored["predicate"])), stored["cap"], including)
     if kind == "session":
@@ -81,7 +81,10 @@ def _dump(window: WindowSpec) -> dict[str, Any]:
         spans = {"size": _span(window.size), "hop": _span(window.hop)}
         return {"kind": "hopping", **spans, "current": window.current}
     if isinstance(window, LastSpec):
-        return {"kind": "last", "count": window.count}
+        cut: dict[str, Any] = {"kind": "last", "count": window.count}
+        if window.within is not None:
+            cut["within"] = _span(window.within)
+        return cut | ({"skip": window.skip} if window.skip else {})
     if isinstance(window, SinceSpec):
         return {"kind": "since", "predicate": to_json(lower(window.predicate)), "cap": window.cap}
     if isinstance(window, SessionSpec):

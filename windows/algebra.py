@@ -348,12 +348,15 @@ def finish(
 
 @runtime_checkable
 class Cut(Protocol):
-    """An aggregate over a window that is cut by order: it knows from when its events are."""
+    """An aggregate over a window that is cut by order: it knows which events count in it."""
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
-    ) -> Reading:
-        """`reading` with the bounds of what counts; unchanged where nothing does. Shape (k,)."""
+    ) -> tuple[Reading, Bools]:
+        """`reading` with the bounds of what counts, and whether anything does. Shape (k,).
+
+        Where nothing does, the bounds are those of the window.
+        """
         ...
 
 

@@ -172,16 +172,22 @@ def _column(
     statuses[window.coarse] = Status.COARSE
     # Over other bounds than were asked for, nobody knows whether it would have fitted.
     statuses[(kinds == OVERFLOW) & ~window.coarse] = Status.OVERFLOW
-    statuses[(window.rows == 0) | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
+    is_empty = window.rows == 0
+    if isinstance(feature.aggregate, Cut):
+        reading, counts = feature.aggregate.counted(states, feature.params, reading)
+        is_empty = is_empty | ~counts
+    statuses[is_empty | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
     statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
     # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
     # only event is at the instant itself, in a window that includes it.
-    statuses[~found & ~window.coarse & (window.rows == 0)] = Status.NOT_FOUND
+    statuses[~found & ~window.coarse & is_empty] = Status.NOT_FOUND
     plain = to_python(values, feature.output)
     for index in np.flatnonzero((kinds == NULL) | (kinds == OVERFLOW)):
         plain[index] = feature.default if kinds[index] == NULL else None
-    if isinstance(feature.aggregate, Cut):
-        reading = feature.aggregate.counted(states, feature.params, reading)
+    if window.known is not None:
+        statuses[~window.known & ~window.coarse & found] = Status.NO_ZONE
+        for index in np.flatnonzero(~window.known):
+            plain[index] = None
     return FeatureColumn(plain, statuses, reading.start_us, reading.end_us)
 
 

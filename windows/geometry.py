@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from ..schemas.civil import Periods
+from ..schemas.time import DAY_US
 from .ladder import DAY, EVER_START_US, INSTANT, finest_of, rung_dividing
 
 Instants = TypeVar("Instants", int, np.ndarray)
@@ -175,6 +176,34 @@ class Lifetime:
 
     def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
         return at_us * 0 + EVER_START_US, at_us
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The days of the last `within_us`, of which the newest events are picked (`windows.over`).
+
+    Which events those are is decided by their own times, so the tiles may be coarse: the older edge
+    lies on a day, and what is older than `within_us` never counts, so that it may be gone. That is
+    why the reach does not go to the day's beginning.
+
+    >>> day_us = 86_400_000_000
+    >>> Newest(within_us=3 * day_us).bounds(7 * day_us + 1) == (4 * day_us, 7 * day_us + 1)
+    True
+    """
+
+    within_us: int
+
+    @property
+    def grain(self) -> int:
+        return DAY
+
+    @property
+    def reach_us(self) -> int | None:
+        return self.within_us
+
+    def bounds(self, at_us: Instants) -> tuple[Instants, Instants]:
+        older = at_us - self.within_us
+        return older - older % DAY_US, at_us
 
 
 @dataclass(frozen=True, slots=True)

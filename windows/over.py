@@ -23,6 +23,7 @@ from .algebra import (
     VALUE,
     Aggregate,
     AggregateAt,
+    Bools,
     Codes,
     Column,
     Monoid,
@@ -36,7 +37,7 @@ from .algebra import (
     finish,
     take,
 )
-from .rows import VALUE_TYPE, NewestRows
+from .rows import VALUE_TYPE, NewestRows, RowsRead
 from .sessions import Sessions
 
 Wrapped = Aggregate | AggregateAt
@@ -46,13 +47,17 @@ Wrapped = Aggregate | AggregateAt
 class OverRows:
     """An aggregate over the newest rows of a key: its states are lifted when it is read.
 
-    `cap` rows are kept; with `marked` those since the last match, and more of them overflow.
+    `cap` rows are kept; with `marked` those since the last match, and more of them overflow. Of the
+    rows kept the newest `skip` do not count, nor those older than `within_us` before the window's
+    end. (Both may be looked at last: what is newer than a row within the span lies in it too.)
     """
 
     inner: Wrapped
     kind: str | None
     cap: int
     marked: bool = False
+    skip: int = 0
+    within_us: int | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +78,7 @@ class OverRows:
     def finish_at(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
     ) -> tuple[Values, Codes]:
-        read = self.rows.rows(states[0])
+        read = self._counting(states, reading)
         inner = _lifted(self.inner, self.kind, params, read.column, read.order, read.counts)
         values, codes = finish(self.inner, inner, params, reading)
         codes = np.where((read.counts == 0) & (codes == VALUE), NOTHING, codes)
@@ -81,13 +86,29 @@ class OverRows:
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
-    ) -> Reading:
-        """From the oldest row that counts."""
-        read = self.rows.rows(states[0])
+    ) -> tuple[Reading, Bools]:
+        """From the oldest row that counts. Too many rows count too, although none can be told."""
+        read = self._counting(states, reading)
         some = np.flatnonzero(read.counts)
-        start_us = np.array(reading.start_us)
+        start_us = np.array(self._older_us(reading))
         start_us[some] = read.order.event_us[(np.cumsum(read.counts) - read.counts)[some]]
-        return Reading(reading.at_us, start_us, reading.end_us)
+        counts = (read.counts > 0) | read.overflowed
+        return Reading(reading.at_us, start_us, reading.end_us), counts
+
+    def _counting(self, states: tuple[States, ...], reading: Reading) -> RowsRead:
+        """The rows that count."""
+        read = self.rows.rows(states[0])
+        if not self.skip and self.within_us is None:
+            return read
+        owner = np.repeat(np.arange(len(read.counts)), read.counts)
+        newer = np.cumsum(read.counts)[owner] - 1 - np.arange(len(owner))
+        counts = newer >= self.skip
+        counts &= read.order.event_us >= np.asarray(self._older_us(reading))[owner]
+        return read.only(counts)
+
+    def _older_us(self, reading: Reading) -> Any:
+        """The window's older edge."""
+        return reading.start_us if self.within_us is None else reading.end_us - self.within_us
 
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
@@ -131,20 +152,21 @@ class OverSession:
             Sessions(self.gap_us, need.monoid).newest(mine)[2]
             for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True)
         )
-        return finish(self.inner, inner, params, self.counted(states, params, reading))
+        return finish(self.inner, inner, params, self.counted(states, params, reading)[0])
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
-    ) -> Reading:
+    ) -> tuple[Reading, Bools]:
         """From the first event of the newest session to just after its last."""
         # Where a session's events lie does not depend on what is kept of them.
         sessions = Sessions(self.gap_us, self.inner.needs(self.kind, params)[0].monoid)
         first_us, last_us, _, found = sessions.newest(states[0])
-        return Reading(
+        bounds = Reading(
             reading.at_us,
             np.where(found, first_us, reading.start_us),
             np.where(found, last_us + 1, reading.end_us),
         )
+        return bounds, found
 
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading

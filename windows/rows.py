@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from .aggregates.support import binary, binary_of, buffers_of, empty_bytes
-from .algebra import Bools, Column, Int64s, Lists, Order, Runs, StateField, States
+from .algebra import Bools, Column, Int64s, Lists, Order, Runs, StateField, States, take
 
 ValueType = Literal["<i8", "<f8", "bytes"]
 
@@ -49,6 +49,18 @@ class RowsRead:
     column: Column
     order: Order
     overflowed: Bools
+
+    def only(self, chosen: Bools) -> RowsRead:
+        """Of all rows those that are `chosen`, bool, one each."""
+        owner = np.repeat(np.arange(len(self.counts)), self.counts)
+        places = np.flatnonzero(chosen)
+        (values,) = take((self.column.values,), places)
+        valid = None if self.column.valid is None else self.column.valid[places]
+        order = Order(
+            *(one[places] for one in (self.order.event_us, self.order.ordinal, self.order.offset))
+        )
+        counts = np.bincount(owner[places], minlength=len(self.counts)).astype(np.int64)
+        return RowsRead(counts, Column(values, valid), order, self.overflowed)
 
 
 @dataclass(frozen=True, slots=True)

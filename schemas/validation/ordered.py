@@ -21,7 +21,7 @@ ROWS_MAX = 10_000
 def ordered_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
     """What is wrong with the numbers and spans of one such window."""
     if isinstance(window, LastSpec):
-        yield from _count_faults(window.count, "count", place)
+        yield from _last_faults(window, place)
     elif isinstance(window, SinceSpec):
         yield from _count_faults(window.cap, "cap", place)
     elif isinstance(window, SessionSpec):
@@ -57,11 +57,32 @@ def session_faults(
         )
 
 
-def _count_faults(value: Any, name: str, place: str) -> Iterator[DefinitionFault]:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= ROWS_MAX:
+def _last_faults(window: LastSpec, place: str) -> Iterator[DefinitionFault]:
+    count: Any = window.count
+    skip: Any = window.skip
+    faults = [
+        *_count_faults(count, "count", place),
+        *_count_faults(skip, "skip", place, least=0, most=ROWS_MAX - 1),
+    ]
+    if not faults and count + skip > ROWS_MAX:
+        yield BadParameter(
+            "count and skip are more events than are kept of a key",
+            where=place,
+            got=f"{count} after {skip}",
+            expected=f"at most {ROWS_MAX} together",
+        )
+    yield from faults
+    if window.within is not None:
+        yield from span_faults(window.within, f"{place}, within", least_us=1)
+
+
+def _count_faults(
+    value: Any, name: str, place: str, *, least: int = 1, most: int = ROWS_MAX
+) -> Iterator[DefinitionFault]:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         yield BadParameter(
             f"{name} is not a number of events",
             where=f"{place}, {name}",
             got=shown(value),
-            expected=f"an integer from 1 to {ROWS_MAX}",
+            expected=f"an integer from {least} to {most}",
         )

@@ -220,6 +220,13 @@ WINDOWS = {
     "the last none": last(0),
     "the last by text": last("5"),  # type: ignore[arg-type]
     "the last million": last(1_000_000),
+    "the last within no time": last(5, within="0s"),
+    "the last within less than no time": last(5, within="-1d"),
+    "the last within a number": last(5, within=30),  # type: ignore[arg-type]
+    "the last within centuries": last(5, within="40000d"),
+    "the last but less than none": last(5, skip=-1),
+    "the last but some, by text": last(0, skip="1"),  # type: ignore[arg-type]
+    "the last beyond the cap with those before": last(9_999, skip=2),
     "since a misspelled column": since("onlin"),
     "since a number": since("amount"),
     "since, of none": since("online", cap=0),

@@ -18,6 +18,18 @@ Apply = Callable[[], None]
 ORDERED = {
     "last: one event more": ("rows", "newer >= self.cap", "newer >= self.cap + 1"),
     "last: one event less": ("rows", "newer >= self.cap", "newer >= self.cap - 1"),
+    "last: within a span 1 µs longer": (
+        "over",
+        "reading.end_us - self.within_us",
+        "reading.end_us - self.within_us - 1",
+    ),
+    "last: within a span 1 µs shorter": (
+        "over",
+        "reading.end_us - self.within_us",
+        "reading.end_us - self.within_us + 1",
+    ),
+    "last: one event more is skipped": ("over", "newer >= self.skip", "newer >= self.skip + 1"),
+    "last: one event less is skipped": ("over", "newer >= self.skip", "newer >= self.skip - 1"),
     "since: the match counts, the event after it not": (
         "rows",
         "alive = place >= mark[ids]",

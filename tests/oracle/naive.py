@@ -20,7 +20,7 @@ from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near, text_or_
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
 `current`, or `unit`, `zone` and `current`; and `include`, whether events at the instant count.
-Cut by order: `count`; `cap`; `gap` and `lateness`."""
+Cut by order: `count`, and perhaps `skip` and `within`; `cap`; `gap` and `lateness`."""
 
 BY_ORDER = ("last", "since", "session")
 
@@ -91,6 +91,8 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
     """`[start, end)` of a window at an instant."""
     if window.get("include"):
         at_us += 1
+    if window.get("within"):
+        return at_us - window["within"], at_us
     if window["kind"] in ("lifetime", *BY_ORDER):
         return -math.inf, at_us
     if window["kind"] == "sliding":
@@ -111,10 +113,11 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
 
 
 def by_order(window: Window, before: Sequence[Event]) -> list[Event]:
-    """Which of the events before the instant count in a window that is cut by their order."""
+    """Which of the events within its bounds count in a window that is cut by their order."""
     ordered = sorted(before, key=lambda e: (e.at_us, e.partition, e.offset))
     if window["kind"] == "last":
-        return ordered[-window["count"] :]
+        older = ordered[: max(len(ordered) - window.get("skip", 0), 0)]
+        return older[-window["count"] :]
     if window["kind"] == "since":
         while any(e.matches for e in ordered):
             ordered.pop(0)
@@ -137,7 +140,7 @@ def passes(window: Window) -> list[int]:
     if window["kind"] == "sliding":
         offset: int = window.get("offset", 0)
         return [offset, offset + window["length"]]
-    return [window[name] for name in ("size", "hop", "gap") if name in window]
+    return [window[name] for name in ("size", "hop", "gap", "within") if name in window]
 
 
 def elements(window: Window) -> list[Window]:
@@ -150,6 +153,7 @@ def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> 
     plain = [one for window in windows for one in elements(window)]
     reaches = {
         **{kind: lambda w: math.inf for kind in ("lifetime", *BY_ORDER)},
+        "last": lambda w: w.get("within", math.inf),
         "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
         "calendar": naive_calendar.reach_us,
         "hopping": lambda w: w["size"] + (0 if w["current"] else w["hop"]) - 1,

@@ -71,10 +71,12 @@ def lifetime(include: bool) -> tuple[Any, naive.Window]:
     return tg.lifetime(include_instant=include), {"kind": "lifetime", "include": include}
 
 
-def last(count: int, include: bool) -> tuple[Any, naive.Window]:
-    """The newest events, and the same as plain facts."""
-    spec = tg.last(count, include_instant=include)
-    return spec, {"kind": "last", "count": count, "include": include}
+def last(count: int, within_us: int | None, skip: int, include: bool) -> tuple[Any, naive.Window]:
+    """The newest events, also of a span or before some newer ones, and the same as plain facts."""
+    within = None if within_us is None else f"{within_us}us"
+    spec = tg.last(count, within=within, skip=skip, include_instant=include)
+    facts = {"kind": "last", "count": count, "skip": skip, "include": include}
+    return spec, facts | ({} if within_us is None else {"within": within_us})
 
 
 def since(cap: int, include: bool) -> tuple[Any, naive.Window]:
@@ -94,6 +96,7 @@ lengths_us = st.sampled_from([10 * SECOND_US, 10 * MINUTE_US, HOUR_US, 7 * HOUR_
 offsets_us = st.sampled_from([0, 0, 0, 1, 7 * SECOND_US, 30 * MINUTE_US, HOUR_US, 2 * DAY_US])
 sizes_us = st.sampled_from([MINUTE_US, 90 * MINUTE_US, DAY_US])
 hops_us = st.sampled_from([7 * SECOND_US, MINUTE_US, 25 * MINUTE_US, HOUR_US])
+spans_us = st.sampled_from([1, SECOND_US, 10 * MINUTE_US, 7 * HOUR_US, DAY_US, 40 * HOUR_US])
 includes = st.sampled_from([False, False, True])
 others = st.one_of(
     st.builds(
@@ -115,7 +118,13 @@ others = st.one_of(
     st.builds(tumbling, sizes_us, st.booleans(), includes),
     st.builds(hopping, sizes_us, hops_us, st.booleans(), includes),
     st.builds(lifetime, includes),
-    st.builds(last, st.sampled_from([1, 2, 5, 40]), includes),
+    st.builds(
+        last,
+        st.sampled_from([1, 2, 5, 40]),
+        st.none() | spans_us,
+        st.sampled_from([0, 0, 1, 3, 30]),
+        includes,
+    ),
     st.builds(since, st.sampled_from([1, 3, 100]), includes),
     st.builds(
         session,

@@ -56,6 +56,7 @@ SPEND = tg.FeatureView(
         "last_year": agg.count().over(calendar("year", tz="UTC", current=False)),
         "seen": agg.count().over(lifetime(include_instant=True)),
         "of_5": agg.sum("amount").over(last(5, include_instant=True)),
+        "of_2_before": agg.sum("amount").over(last(2, within="24h", skip=1)),
         "since_big": agg.count().over(since(pl.col("amount") > 20, cap=50)),
         "session": agg.max("at").over(session("30m", lateness="24h")),
         "today": agg.count().over(tumbling("1d", include_instant=True)),
@@ -111,6 +112,12 @@ def test_stored_windows_are_spelled_one_way(definitions):
         "current": False,
     }
     assert stored["of_5"]["window"] == {"kind": "last", "count": 5, "include_instant": True}
+    assert stored["of_2_before"]["window"] == {
+        "kind": "last",
+        "count": 2,
+        "within": "1d",
+        "skip": 1,
+    }
     assert stored["session"]["window"] == {"kind": "session", "gap": "30m", "lateness": "1d"}
     assert stored["since_big"]["window"]["kind"] == "since"
     assert stored["by_day"]["window"] == {

@@ -84,6 +84,8 @@ STRUCTURAL = {
     "a window that hops": features(n=agg.count().over(hopping("1h", "5m"))),
     "the last events": features(n=agg.count().over(last(5))),
     "more of the last events": features(n=agg.count().over(last(6))),
+    "the last events of a day": features(n=agg.count().over(last(5, within="1d"))),
+    "the last events before the newest": features(n=agg.count().over(last(5, skip=1))),
     "a match": features(n=agg.count().over(since(pl.col("amount") > 1))),
     "another match": features(n=agg.count().over(since(pl.col("amount") > 2))),
     "a session": features(n=agg.count().over(session("30m"))),

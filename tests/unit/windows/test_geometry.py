@@ -16,6 +16,7 @@ from tegula.windows.geometry import (
     Hopping,
     IncludingInstant,
     Lifetime,
+    Newest,
     Series,
     Sliding,
     Tumbling,
@@ -93,7 +94,27 @@ def test_law_bounds_are_those_of_the_definition(window, at_us):
     assert window.bounds(at_us) == (EVER_START_US if start == -np.inf else start, end)
 
 
-@given(windows, st.lists(instants_us, min_size=1, max_size=9))
+newest = st.builds(Newest, st.integers(1, 40 * DAY_US))
+
+
+@given(newest, st.lists(instants_us, min_size=1, max_size=9))
+def test_law_the_newest_of_a_span_are_picked_from_its_days(window, many):
+    for at_us in many:
+        start_us, end_us = window.bounds(at_us)
+        assert end_us == at_us
+        assert start_us <= at_us - window.within_us < start_us + DAY_US
+    assert window.reach_us == window.within_us
+
+
+def test_newest_of_a_span_begin_on_the_day_of_its_older_edge():
+    window = Newest(DAY_US)
+    edges = [window.bounds(3 * DAY_US + by_us)[0] // DAY_US for by_us in (-1, 0, 1)]
+    assert edges == [1, 2, 2]
+    assert IncludingInstant(window).bounds(3 * DAY_US - 1) == (2 * DAY_US, 3 * DAY_US)
+    assert IncludingInstant(window).reach_us == DAY_US - 1
+
+
+@given(windows | newest, st.lists(instants_us, min_size=1, max_size=9))
 def test_law_bounds_of_many_instants_are_those_of_each(window, many):
     starts, ends = window.bounds(np.array(many, dtype=np.int64))
     assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [
@@ -109,7 +130,7 @@ def test_law_bounds_lie_within_reach_and_never_after_the_instant(window, at_us):
         assert at_us - start_us <= window.reach_us
 
 
-@given(windows, instants_us)
+@given(windows | newest, instants_us)
 def test_law_edges_other_than_the_instant_lie_on_the_grain(window, at_us):
     width_us = RUNG_US[window.grain]
     start_us, end_us = window.bounds(at_us)

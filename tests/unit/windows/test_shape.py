@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tegula.windows.geometry import Lifetime, Sliding, Tumbling
+from tegula.windows.geometry import IncludingInstant, Lifetime, Newest, Sliding, Tumbling
 from tegula.windows.ladder import DAY, FIFTEEN_MINUTES, HOUR, INSTANT, MINUTE, SECOND
 from tests.support.shapes import DAY as DAY_US
 from tests.support.shapes import HOUR as HOUR_US
@@ -51,6 +51,14 @@ def test_retention_is_the_greatest_reach_and_depth_and_disorder():
     assert shape.reach_us == 2 * DAY_US
     assert shape.retention_us == 2 * DAY_US + 7 + 5
     assert not shape.unbounded
+
+
+def test_retention_of_the_newest_of_a_span_is_that_of_the_span():
+    plain = shape_of(["count"], [Newest(DAY_US)], depth_us=7, disorder_us=5)
+    assert plain.retention_us == DAY_US + 7 + 5
+    assert not plain.keeps_instants
+    including = shape_of(["count"], [IncludingInstant(Newest(DAY_US))], depth_us=7, disorder_us=5)
+    assert including.retention_us == DAY_US - 1 + 7 + 5
 
 
 def test_retention_is_for_ever_where_one_window_reads_everything():
