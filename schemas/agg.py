@@ -55,6 +55,7 @@ __all__ = [
     "lag",
     "last",
     "last_n",
+    "last_n_by",
     "max",
     "max_by",
     "mean",
@@ -73,6 +74,7 @@ __all__ = [
     "time_since_first",
     "time_since_last",
     "top_n",
+    "top_n_by",
     "variance",
     "weighted_mean",
 ]
@@ -330,8 +332,28 @@ def max_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
 
 
 def top_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """The `n` greatest values, a list, greatest first, equal ones as often as they come."""
+    """The `n` greatest values, a list, greatest first, equal ones as often as they come.
+
+    `top_n_by` chooses by another column.
+    """
     return AggregateSpec("top_n", column, {"n": n}, where, by=by)
+
+
+def top_n_by(column: Input, by: Input, n: int, *, where: Where = None) -> AggregateSpec:
+    """The values at the `n` events where `by` is greatest, a list, the greatest first.
+
+    Of events with the same `by` the earliest first, as in `max_by`. Null over no values.
+    """
+    return AggregateSpec("top_n_by", (column, by), {"n": n}, where)
+
+
+def last_n_by(column: Input, by: Input, n: int, *, where: Where = None) -> AggregateSpec:
+    """The last `n` values in the order of `by`, a list, oldest first.
+
+    For events that carry an order of their own, such as a version or another instant. Events with
+    the same `by` are ordered as in `first`. Null over no values.
+    """
+    return AggregateSpec("last_n_by", (column, by), {"n": n}, where)
 
 
 def distinct(

@@ -99,6 +99,8 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "min_by": Signature(_ANY, _same, second=_ORDERED, varying=_TEXT),
         "max_by": Signature(_ANY, _same, second=_ORDERED, varying=_TEXT),
         "top_n": Signature(_ANY, _list, params=_N, varying=_ANY),
+        "top_n_by": Signature(_ANY, _list, params=_N, second=_ORDERED, varying=_ANY),
+        "last_n_by": Signature(_ANY, _list, params=_N, second=_ORDERED, varying=_ANY),
         "distinct": Signature(_ANY, _list, params=_CAP, varying=_ANY),
         "mode": Signature(_ANY, _same, params=_CAP, varying=_ANY),
         "entropy": Signature(_ANY, _always(Float64), params=_CAP, varying=_ANY),

@@ -85,6 +85,8 @@ EVERY_AGGREGATE = tg.FeatureView(
         "largest_shop": agg.max_by("merchant", "amount").over(sliding("1d")),
         "least_at": agg.min_by("at", "amount").over(sliding("1d")),
         "top": agg.top_n("amount", 3).over(sliding("1d")),
+        "top_shops": agg.top_n_by("merchant", "amount", 3).over(sliding("1d")),
+        "newest": agg.last_n_by("amount", "items", 2).over(sliding("1d")),
         "shops": agg.distinct("merchant", cap=50).over(sliding("1d")),
         "usual_shop": agg.mode("merchant", cap=50).over(sliding("1d")),
         "shop_entropy": agg.entropy("merchant", cap=50).over(sliding("1d")),

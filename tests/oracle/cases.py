@@ -65,6 +65,8 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "last_n": {"n": 2},
     "lag": {"n": 1},
     "top_n": {"n": 3},
+    "top_n_by": {"n": 3},
+    "last_n_by": {"n": 2},
     "histogram": {"edges": [-1.0, 0.0, 4.5]},
 }
 """What the aggregates are given, where they must have parameters."""
@@ -77,6 +79,8 @@ NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "last_n": {"n": 2},
     "lag": {"n": 1},
     "top_n": {"n": 3},
+    "top_n_by": {"n": 3},
+    "last_n_by": {"n": 2},
     "histogram": {"edges": [-1.0, 0.0, 4.5]},
 }
 """The same as plain facts."""

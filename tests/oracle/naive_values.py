@@ -201,6 +201,18 @@ def by_other(held: Held, sign: int) -> Any:
     return min(enumerate(held.values), key=lambda one: (sign * one[1][1], one[0]))[1][0]
 
 
+def top_n_by(held: Held) -> list[Any]:
+    """The values beside the greatest numbers; of equal ones the earliest first."""
+    ranked = sorted(enumerate(held.values), key=lambda one: (-one[1][1], one[0]))
+    return [value for _, (value, _) in ranked[: held.params["n"]]]
+
+
+def last_n_by(held: Held) -> list[Any]:
+    """The last values by the numbers beside them; equal ones as they came."""
+    ranked = sorted(held.values, key=lambda one: one[1])  # a stable sort
+    return [value for value, _ in ranked[-held.params["n"] :]]
+
+
 def histogram(held: Held) -> list[int]:
     """Counts below, between and from the edges on."""
     edges = [-math.inf, *held.params["edges"], math.inf]
@@ -254,6 +266,8 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "top_n": lambda held: sorted(held.values, key=text_or_number, reverse=True)[: held.params["n"]],
     "min_by": lambda held: by_other(held, 1),
     "max_by": lambda held: by_other(held, -1),
+    "top_n_by": top_n_by,
+    "last_n_by": last_n_by,
     "distinct": lambda held: sorted(set(held.values), key=text_or_number),
     "mode": mode,
     "entropy": entropy,

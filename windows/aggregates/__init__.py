@@ -18,6 +18,7 @@ from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
 from .histograms import HISTOGRAM
 from .lists import FIRST_N, LAG, LAST_N, TOP_N
+from .lists_by import LAST_N_BY, TOP_N_BY
 from .moments import MEAN, STDDEV, VARIANCE
 from .ordered import FIRST, LAST
 from .pairs import CORRELATION, COVARIANCE, RATIO, WEIGHTED_MEAN
@@ -68,6 +69,8 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             MIN_BY,
             MAX_BY,
             TOP_N,
+            TOP_N_BY,
+            LAST_N_BY,
             DISTINCT,
             MODE,
             ENTROPY,

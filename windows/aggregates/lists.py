@@ -41,13 +41,14 @@ class ItemState:
     """Items of `width` words, of which a value is the last; `prune` says which a state keeps.
 
     It gets the items of many states and gives back those that stay, in the order in which a state
-    has them, so that a state is a function of the set of rows that went in. `ordered`: an item
-    begins with its place in the total order, three words.
+    has them, so that a state is a function of the set of rows that went in. `leading` gives the
+    words that stand before a value.
     """
 
     name: str
     has_texts: bool
-    ordered: bool
+    width: int
+    leading: Callable[[Column, Order], tuple[Int64s, ...]]
     prune: Callable[[Items], Items]
     version: int = 1
 
@@ -55,14 +56,9 @@ class ItemState:
     def fields(self) -> tuple[StateField, ...]:
         return items.TEXTS if self.has_texts else items.ITEMS
 
-    @property
-    def width(self) -> int:
-        """Words an item."""
-        return 4 if self.ordered else 1
-
     def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
         column = column_of(column)
-        leading = (order.event_us, order.ordinal, order.offset) if self.ordered else ()
+        leading = self.leading(column, order)
         rows = items.lifted(leading, column.values, column.valid, runs.ids)
         return closed(self.prune(rows), runs.count)
 
@@ -77,6 +73,16 @@ class ItemState:
 
     def zero(self, count: int) -> States:
         return tuple(empty_bytes(count) for _ in self.fields)
+
+
+def no_words(column: Column, order: Order) -> tuple[Int64s, ...]:
+    """Nothing stands before a value."""
+    return ()
+
+
+def place(column: Column, order: Order) -> tuple[Int64s, ...]:
+    """The place in the total order stands before a value."""
+    return order.event_us, order.ordinal, order.offset
 
 
 def one_by_many(monoid: Monoid, states: States | Lists) -> tuple[Any, ...]:
@@ -131,8 +137,9 @@ def _state(keeps: str, count: int) -> Mapping[str, tuple[StateNeed, ...]]:
     prune = Greatest(count) if keeps == "top" else Nearest(count, keeps == "first")
 
     def need(family: str) -> tuple[StateNeed, ...]:
-        name = f"{keeps}_{count}_{family}"
-        return (StateNeed(ItemState(name, family == "bytes", keeps != "top", prune)),)
+        name, has_texts = f"{keeps}_{count}_{family}", family == "bytes"
+        width, leading = (1, no_words) if keeps == "top" else (4, place)
+        return (StateNeed(ItemState(name, has_texts, width, leading, prune)),)
 
     return {kind: need(family) for kind, family in FAMILIES.items()}
 

@@ -16,7 +16,7 @@ GIVEN = {
     "decayed_sum": {"half_life": "5m"},
     "decayed_count": {"half_life": "5m"},
     "histogram": {"edges": [-1.0, 0.5]},
-    **{name: {"n": 2} for name in ("first_n", "last_n", "lag", "top_n")},
+    **{name: {"n": 2} for name in ("first_n", "last_n", "lag", "top_n", "top_n_by", "last_n_by")},
 }
 COLUMNS = {"float": "x", "int": "n", "bool": "yes", "string": "word", "time": "at"}
 WINDOWS = {

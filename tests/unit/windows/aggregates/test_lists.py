@@ -23,6 +23,8 @@ PARAMS: dict[str, dict[str, Any]] = {
     "last_n": {"n": 3},
     "lag": {"n": 2},
     "top_n": {"n": 3},
+    "top_n_by": {"n": 3},
+    "last_n_by": {"n": 3},
     "distinct": {"cap": 50},
     "mode": {"cap": 50},
     "entropy": {"cap": 50},
@@ -98,6 +100,13 @@ def test_golden_items_are_laid_out_as_described():
         struct.pack("<Q3qd3qd", 1, 7, 1, 3, 0.5, 9, 1, 5, 2.0)
     ]
     assert state_of("top_n", "int", [5, -1, 9], {"n": 2}) == [struct.pack("<Q2q", 2, 9, 5)]
+    assert state_of("last_n_by", "int,float", [(5, 0.0), (6, -0.5)], {"n": 1}) == [
+        struct.pack("<Q5q", 2, 0, 7, 1, 3, 5)
+    ]
+    assert state_of("top_n_by", "string,float", [(b"ab", -0.5)], {"n": 1}) == [
+        struct.pack("<Q5q", 3, ~0x3FE0000000000000, 7, 1, 3, 2),
+        b"ab",
+    ]
     assert state_of("distinct", "string", [b"b", b"", b"b"], {"cap": 2}) == [
         struct.pack("<Q4q", 3, 1, 0, 2, 1),
         b"b",
@@ -110,6 +119,13 @@ def test_lag_of_one_is_last_n_of_two():
     (lag,) = AGGREGATES["lag"].needs("string", {"n": 1})
     (last,) = AGGREGATES["last_n"].needs("string", {"n": 2})
     assert lag.monoid == last.monoid
+
+
+def test_of_equal_ones_the_top_has_the_earliest_and_the_last_has_the_latest():
+    pairs = [(1, 7), (2, 7), (3, 7), (4, 6)]
+    for cut in range(4):
+        assert finished("top_n_by", "int,int", pairs, {"n": 2}, cut) == [1, 2]
+        assert finished("last_n_by", "int,int", pairs, {"n": 2}, cut) == [2, 3]
 
 
 def test_items_of_a_slice_are_those_of_the_slice():
