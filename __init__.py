@@ -1,8 +1,9 @@
 """Tegula, a streaming-first feature engine: events in once, right values everywhere.
 
 Definitions are plain calls of the names below; `Client` reads and pushes over HTTP, `TestDriver`
-runs the real engine in process, for tests. Both are imported only when they are first used, so
-that a module of definitions loads without a server's or an engine's libraries.
+runs the real engine in process, for tests; `own_aggregate` takes an aggregate that you wrote. These
+three are imported only when they are first used, so that a module of definitions loads without a
+server's or an engine's libraries.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbl
 if TYPE_CHECKING:
     from .serving.client import Client
     from .testing.driver import TestDriver
+    from .windows.own import own_aggregate
 
 __all__ = [
     "Bool",
@@ -52,6 +54,7 @@ __all__ = [
     "hopping",
     "last",
     "lifetime",
+    "own_aggregate",
     "series",
     "session",
     "since",
@@ -69,6 +72,10 @@ def __getattr__(name: str) -> Any:
         from .testing.driver import TestDriver
 
         return TestDriver
+    if name == "own_aggregate":
+        from .windows.own import own_aggregate
+
+        return own_aggregate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

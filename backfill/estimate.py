@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ..engine.own import OwnAggregates
 from ..engine.plan import compile as compile_plan
 from ..engine.settings import Settings
 from ..schemas.codec import load
@@ -31,7 +32,7 @@ class Estimate:
 def estimate(settings: Settings, registry: Registry, view: str) -> Estimate:
     """What building `view` anew would read. Raises `UnknownView`."""
     head = registry.head()
-    plan = compile_plan(load(head.definitions)) if head else None
+    plan = compile_plan(load(head.definitions, OwnAggregates(settings.project))) if head else None
     known = () if plan is None else tuple(build.view for build in plan.builds)
     if plan is None or view not in known:
         raise UnknownView(view=view, known=known)

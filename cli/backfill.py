@@ -17,6 +17,7 @@ from typing import Any, Final
 from ..backfill.estimate import Estimate, estimate
 from ..backfill.switch import retire_others, roll_back, start
 from ..engine.deployed import build_of
+from ..engine.own import OwnAggregates
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.definitions import Definitions
@@ -120,7 +121,7 @@ def _watch(
     family: Family | None,
 ) -> float | None:
     """Show how far the build is until it serves; the seconds it took, None if interrupted."""
-    stream = build_of(build, Definitions()).stream
+    stream = build_of(build, Definitions(), OwnAggregates(settings.project)).stream
     with Meter(f"Backfilling {build.view}", unit="events") as meter:
         total = 0
         while not stop.is_set():

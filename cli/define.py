@@ -5,12 +5,19 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 
-from ..engine.apply import apply_definitions
+from ..engine.apply import apply_definitions, require_own
+from ..engine.own import OwnAggregates
 from ..engine.plan import compile as compile_plan
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, find_project, load_settings
 from ..schemas.definitions import Definitions
-from ..schemas.errors import DefinitionFault, RegistryMissing, SettingsError, TegulaError
+from ..schemas.errors import (
+    DefinitionFault,
+    OwnAggregateMissing,
+    RegistryMissing,
+    SettingsError,
+    TegulaError,
+)
 from ..schemas.validation import faults as faults_of
 from ..state.registry import Registry, Version
 from .advice import Advice, advise
@@ -60,7 +67,13 @@ def _faults(project: Path | None) -> tuple[list[TegulaError], Definitions, Setti
         definitions, unloadable = import_definitions(folder)
     except DefinitionFault as fault:
         return [*found, fault], Definitions(), settings
-    return [*found, *unloadable, *faults_of(definitions)], definitions, settings
+    found += [*unloadable, *faults_of(definitions)]
+    if not found:
+        try:
+            require_own(definitions, OwnAggregates(folder))
+        except OwnAggregateMissing as missing:
+            found.append(missing)
+    return found, definitions, settings
 
 
 def _counts(definitions: Definitions) -> dict[str, int]:
@@ -91,6 +104,7 @@ def plan(project: Path | None, as_json: bool) -> int:
     """Print the compiled plan and what applying it would change."""
     settings = load_settings(project)
     definitions = load_definitions(settings.project)
+    require_own(definitions, OwnAggregates(settings.project))
     changes = changes_of(definitions, settings)
     text = compile_plan(definitions).describe()
     if as_json:

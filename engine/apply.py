@@ -7,10 +7,17 @@ from dataclasses import replace
 
 from ..schemas.codec import dump, load
 from ..schemas.definitions import Definitions, Stream
-from ..schemas.errors import ChangedStream, DefinitionErrors
+from ..schemas.errors import (
+    ChangedStream,
+    DefinitionErrors,
+    OwnAggregateChanged,
+    OwnAggregateMissing,
+)
 from ..schemas.fingerprints import operational, structural
+from ..schemas.own import LookUp
 from ..schemas.validation import validate
 from ..state.registry import Registry, Version, ViewPrint
+from .own import OwnAggregates, own_aggregates_of
 from .settings import Settings
 
 
@@ -27,19 +34,25 @@ def apply_definitions(
     message: str,
     now_us: int,
     embedded: bool = False,
+    own: LookUp | None = None,
 ) -> Version:
     """Store `definitions` as one new version of the project, making its registry if need be.
 
-    `embedded` reads every stream from the embedded log, whatever its source (for tests). Raises
-    `DefinitionErrors` with every fault, and what the registry raises.
+    `embedded` reads every stream from the embedded log, whatever its source (for tests). `own`
+    finds the user's own aggregates; without it they are imported from the project's folder, as
+    engines and servers will. Raises `DefinitionErrors` with every fault, `OwnAggregateMissing` for
+    an aggregate that these could not find, and what the registry raises.
     """
     validate(definitions)
+    own = own or OwnAggregates(settings.project)
+    require_own(definitions, own)
     if embedded:
         definitions = _embedded(definitions)
     registry = Registry(settings.registry_url_or_default)
     try:
         registry.create(settings.shards)
         _check_streams(definitions, registry)
+        _check_builds(registry, own)
         return registry.apply(
             dump(definitions),
             prints_of(definitions),
@@ -49,6 +62,31 @@ def apply_definitions(
         )
     finally:
         registry.close()
+
+
+def require_own(definitions: Definitions, own: LookUp) -> None:
+    """Raise `OwnAggregateMissing` for an own aggregate that other processes could not find."""
+    for handle in own_aggregates_of(definitions):
+        try:
+            own(handle)
+        except OwnAggregateChanged:
+            raise
+        except OwnAggregateMissing as fault:
+            raise OwnAggregateMissing(
+                name=handle.name,
+                version=handle.version,
+                module=handle.module,
+                got=fault.got,
+                hint="what `own_aggregate` returns stands at the top of a module in the project's"
+                " folder, or of one that is installed; where its class is defined in another, say"
+                " own_aggregate(…, module=__name__)",
+            ) from fault
+
+
+def _check_builds(registry: Registry, own: LookUp) -> None:
+    """Raise `OwnAggregateMissing` if a build that runs needs one that the project has no more."""
+    for build in registry.builds(("catching_up", "live")):
+        load(build.definition, own)
 
 
 def _check_streams(definitions: Definitions, registry: Registry) -> None:

@@ -15,6 +15,7 @@ from ..schemas.definitions import Definitions, FeatureView
 from ..schemas.errors import FingerprintMismatch
 from ..schemas.fingerprints import structural
 from ..schemas.nodes import columns
+from ..schemas.own import LookUp
 from ..state.registry import BuildRow, BuildStatus, Registry
 from .plan import Build, StreamPlan, compile, compile_view
 
@@ -33,12 +34,14 @@ class Deployed:
         return next(one.view for one in self.builds if one.id == build)
 
 
-def load_deployed(registry: Registry, previous: Deployed | None = None) -> Deployed:
+def load_deployed(
+    registry: Registry, previous: Deployed | None = None, own: LookUp | None = None
+) -> Deployed:
     """What the registry says now; `previous` itself if nothing has changed.
 
     A stream is read with all columns that it has now, and those that a build of an older definition
-    still reads. Raises `FingerprintMismatch` if a stored definition no longer compiles to the build
-    it was made for.
+    still reads. `own` finds the user's own aggregates. Raises `FingerprintMismatch` if a stored
+    definition no longer compiles to the build it was made for, and what `own` raises.
     """
     head = registry.head()
     rows = registry.builds(("catching_up", "live"))
@@ -46,11 +49,11 @@ def load_deployed(registry: Registry, previous: Deployed | None = None) -> Deplo
     statuses: dict[int, BuildStatus] = {row.id: row.status for row in rows}
     if previous and previous.version == version and previous.statuses == statuses:
         return previous
-    applied = Definitions() if head is None else load(head.definitions)
+    applied = Definitions() if head is None else load(head.definitions, own)
     streams = {stream.name: stream for stream in compile(applied).streams}
     builds = []
     for row in rows:
-        view = _view_of(row, applied)
+        view = _view_of(row, applied, own)
         builds.append(_compiled(row, view))
         stream = streams.get(view.stream.name)
         if stream is not None:
@@ -59,14 +62,14 @@ def load_deployed(registry: Registry, previous: Deployed | None = None) -> Deplo
     return Deployed(version, streams, tuple(builds), statuses)
 
 
-def build_of(row: BuildRow, applied: Definitions) -> Build:
+def build_of(row: BuildRow, applied: Definitions, own: LookUp | None = None) -> Build:
     """The build that a row of the registry stands for.
 
     As long as `applied`, the definitions in force, mean the same state by its view, they also say
-    how it is kept and served; otherwise the definition that it was made for does. Raises
-    `FingerprintMismatch` if that no longer compiles to the same.
+    how it is kept and served; otherwise the definition that it was made for does. `own` finds the
+    user's own aggregates. Raises `FingerprintMismatch` if it no longer compiles to the same.
     """
-    return _compiled(row, _view_of(row, applied))
+    return _compiled(row, _view_of(row, applied, own))
 
 
 def columns_read(build: Build) -> tuple[str, ...]:
@@ -78,11 +81,11 @@ def columns_read(build: Build) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(name for name, _ in build.entity_keys), *names]))
 
 
-def _view_of(row: BuildRow, applied: Definitions) -> FeatureView:
+def _view_of(row: BuildRow, applied: Definitions, own: LookUp | None) -> FeatureView:
     for view in applied.views:
         if view.name == row.view and structural(view) == row.structural:
             return view
-    return next(view for view in load(row.definition).views if view.name == row.view)
+    return next(view for view in load(row.definition, own).views if view.name == row.view)
 
 
 def _compiled(row: BuildRow, view: FeatureView) -> Build:

@@ -80,7 +80,8 @@ def aggregate_of(feature: Feature, kind: str | None) -> Aggregate | AggregateAt:
     It is wrapped where order cuts the window, and where it is taken by category.
     """
     spec, window = feature.aggregate, feature.window
-    aggregate = AGGREGATES[aggregate_name(spec)]
+    own = spec.own
+    aggregate = AGGREGATES[aggregate_name(spec)] if own is None else own.resolved()
     if spec.by is not None and kind is not None:
         # The kind is that of a pair: the value, and beside it the category.
         valued, _, category = kind.partition(",")

@@ -30,6 +30,7 @@ from .errors import FormatUnknown
 from .expressions import lower
 from .inputs import input_parts, stored_params
 from .nodes import from_json, to_json, to_polars
+from .own import LookUp, OwnAggregate
 from .stored_windows import dump_window, load_window
 from .time import Duration, format_duration, parse_duration
 from .types import DataType
@@ -97,15 +98,19 @@ def dump(definitions: Definitions) -> dict[str, Any]:
     }
 
 
-def load(stored: Mapping[str, Any]) -> Definitions:
-    """The definitions that `dump` stored. Raises `FormatUnknown` for another version's form."""
+def load(stored: Mapping[str, Any], look_up: LookUp | None = None) -> Definitions:
+    """The definitions that `dump` stored; `look_up` finds the user's own aggregates in them.
+
+    Without it these have no implementation. Raises `FormatUnknown` for another version's form, and
+    what `look_up` raises.
+    """
     if stored.get("format") != FORMAT:
         raise FormatUnknown(
             where="stored definitions", got=f"format {stored.get('format')}", expected=f"{FORMAT}"
         )
     entities = {one["name"]: _load_entity(one) for one in stored["entities"]}
     streams = {one["name"]: _load_stream(one) for one in stored["streams"]}
-    views = {one["name"]: _load_view(one, entities, streams) for one in stored["views"]}
+    views = {one["name"]: _load_view(one, entities, streams, look_up) for one in stored["views"]}
     services = [_load_service(one, views) for one in stored["services"]]
     return Definitions(
         tuple(entities.values()), tuple(streams.values()), tuple(views.values()), tuple(services)
@@ -160,7 +165,8 @@ def dump_expression(expr: pl.Expr | str | None) -> dict[str, Any] | None:
 def dump_aggregate(aggregate: AggregateSpec) -> dict[str, Any]:
     """An aggregate with its input; two inputs are a list.
 
-    Without `where` there is no such key; without `by` neither `by` nor `cap`.
+    Without `where` there is no such key; without `by` neither `by` nor `cap`; `own` is what names
+    a user's own aggregate.
     """
     pair = isinstance(aggregate.input, tuple)
     parts = [to_json(part) for part in input_parts(aggregate)]
@@ -173,6 +179,9 @@ def dump_aggregate(aggregate: AggregateSpec) -> dict[str, Any]:
         stored["where"] = dump_expression(aggregate.where)
     if aggregate.by is not None:
         stored |= {"by": dump_expression(aggregate.by), "cap": aggregate.cap}
+    if aggregate.own is not None:
+        own = aggregate.own
+        stored["own"] = {"version": own.version, "module": own.module, "format": own.format}
     return stored
 
 
@@ -232,13 +241,16 @@ def _load_stream(stored: Mapping[str, Any]) -> Stream:
 
 
 def _load_view(
-    stored: Mapping[str, Any], entities: Mapping[str, Entity], streams: Mapping[str, Stream]
+    stored: Mapping[str, Any],
+    entities: Mapping[str, Entity],
+    streams: Mapping[str, Stream],
+    look_up: LookUp | None,
 ) -> FeatureView:
     return FeatureView(
         stored["name"],
         entity=entities[stored["entity"]],
         stream=streams[stored["stream"]],
-        features={name: _load_feature(one) for name, one in stored["features"]},
+        features={name: _load_feature(one, look_up) for name, one in stored["features"]},
         where=_load_expression(stored["where"]),
         history=stored["history"],
         allowed_lateness=stored["allowed_lateness"],
@@ -251,7 +263,7 @@ def _load_expression(stored: Mapping[str, Any] | None) -> pl.Expr | None:
     return None if stored is None else to_polars(from_json(stored))
 
 
-def _load_feature(stored: Mapping[str, Any]) -> Feature:
+def _load_feature(stored: Mapping[str, Any], look_up: LookUp | None) -> Feature:
     one = stored["aggregate"]
     given = one["input"]
     read: Any = (
@@ -259,7 +271,10 @@ def _load_feature(stored: Mapping[str, Any]) -> Feature:
     )
     where, by = _load_expression(one.get("where")), _load_expression(one.get("by"))
     cap = one.get("cap", CATEGORIES_SHOWN)
-    aggregate = AggregateSpec(one["name"], read, one["params"], where, by, cap)
+    own = OwnAggregate(one["name"], **one["own"]) if "own" in one else None
+    if own is not None and look_up is not None:
+        own = look_up(own)
+    aggregate = AggregateSpec(one["name"], read, one["params"], where, by, cap, own)
     window = load_window(stored["window"])
     return Feature(aggregate, window, stored["default"], stored["description"])
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import polars as pl
 
 from .time import Duration
 from .types import DataType
 from .windows import WindowSpec
+
+if TYPE_CHECKING:
+    from .own import OwnAggregate
 
 CATEGORIES_SHOWN: Final = 100
 """Categories that a map gives apart, where none else is asked for."""
@@ -88,7 +91,8 @@ class AggregateSpec:
     `input` is a column's name, a Polars expression over one event's columns, two of these where the
     aggregate reads pairs, or None where events themselves are counted. `where`: only events for
     which it is true are looked at. `by`: a second column or expression, the category of an event;
-    then the value is a map, of at most `cap` categories and the rest.
+    then the value is a map, of at most `cap` categories and the rest. `own`: the user's own
+    aggregate of that name, where it is not one of Tegula's.
     """
 
     name: str
@@ -97,6 +101,7 @@ class AggregateSpec:
     where: pl.Expr | str | None = None
     by: pl.Expr | str | None = None
     cap: int = CATEGORIES_SHOWN
+    own: OwnAggregate | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _frozen(self.params))

@@ -1,9 +1,10 @@
 """Whether a changed definition needs a new build.
 
 The *structural* fingerprint of a view covers what its state is made from: the stream and the types
-of the columns that are read, the key, `where`, the aggregates with their inputs, the windows. If
-it changes, the state has to be built anew. The *operational* fingerprint covers everything; where
-it alone changes, the change is made in place, from the next event on.
+of the columns that are read, the key, `where`, the aggregates with their inputs (and the version of
+a user's own), the windows. If it changes, the state has to be built anew. The *operational*
+fingerprint covers everything; where it alone changes, the change is made in place, from the next
+event on.
 
 Neither depends on the order of features, on the names under which they are served (structural), on
 how an expression was spelled, nor on versions of Polars.
@@ -61,14 +62,18 @@ def structure(view: FeatureView) -> dict[str, Any]:
 
 
 def _aggregate(spec: AggregateSpec) -> dict[str, Any]:
-    """An aggregate without the cap of its map: all categories are kept, whatever is shown."""
-    return {name: part for name, part in dump_aggregate(spec).items() if name != "cap"}
+    """An aggregate without what its states do not rest on: the cap of its map (all categories are
+    kept, whatever is shown), and the place of a user's own (its version says what it means)."""
+    stored = {name: part for name, part in dump_aggregate(spec).items() if name != "cap"}
+    if spec.own is not None:
+        stored["own"] = {"version": spec.own.version, "format": spec.own.format}
+    return stored
 
 
 def _ordered(view: FeatureView) -> dict[str, Any]:
     """Aggregates over windows that order cuts: each pair is a state of its own."""
     pairs = [
-        {"aggregate": dump_aggregate(one.aggregate), "window": dump_window(one.window)}
+        {"aggregate": _aggregate(one.aggregate), "window": dump_window(one.window)}
         for one in view.features.values()
         if isinstance(one.window, OrderedSpec)
     ]

@@ -18,7 +18,7 @@ from .definitions import AggregateSpec, Feature
 from .expressions import lower, result_type
 from .nodes import Literal, Node, Op
 from .ordered_windows import SinceSpec
-from .signatures import SIGNATURES
+from .own import signature_of
 from .types import Bool, DataType
 
 PAIR: Final = "pair"
@@ -79,7 +79,10 @@ def stored_params(spec: AggregateSpec) -> dict[str, Any]:
     >>> stored_params(AggregateSpec("rate", None, {"per": "60s"}))
     {'per': '1m'}
     """
-    known = SIGNATURES[spec.name].params
+    signature = signature_of(spec)
+    if signature is None:  # a user's own that is not looked up: it was stored, and so spelled
+        return dict(spec.params)
+    known = signature.params
     return {name: known[name].stored(value) for name, value in spec.params.items()}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from ..engine.own import OwnAggregates
 from ..engine.settings import Settings
 from ..state.online.lmdb import LmdbReader
 from ..state.online.rows import OnlineReader
@@ -42,7 +43,8 @@ class Serving:
         self.counters = counters or Counters()
         self.store = store or LmdbReader(settings.online_path, now_us)
         self._registry = Registry(settings.registry_url_or_default)
-        self.catalogue = CatalogueFollower(self._registry, settings.shards)
+        own = OwnAggregates(settings.project)
+        self.catalogue = CatalogueFollower(self._registry, settings.shards, own)
         current = self.catalogue.current
         self.answerer = Answerer(
             current,

@@ -12,6 +12,7 @@ import threading
 from typing import Final
 
 from ..schemas.errors import TegulaError
+from ..schemas.own import LookUp
 from ..state.registry import Registry
 from .plan import Resolved, resolve
 
@@ -21,10 +22,15 @@ LOOK_S: Final = 0.1
 
 
 class CatalogueFollower:
-    """Follows the catalogue of `registry`; `shards` counts until the registry tells its number."""
+    """Follows the catalogue of `registry`; `shards` counts until the registry tells its number.
 
-    def __init__(self, registry: Registry, shards: int) -> None:
+    `own` finds the user's own aggregates; one that it does not find is noted as a failing registry
+    is: what was served goes on.
+    """
+
+    def __init__(self, registry: Registry, shards: int, own: LookUp | None = None) -> None:
         self._registry = registry
+        self._own = own
         self._resolved = Resolved(0, shards)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,4 +90,6 @@ class CatalogueFollower:
                 break
         if head is None:
             return Resolved(catalogue.version, shards)
-        return resolve(catalogue.version, shards, head.definitions, catalogue.active, builds)
+        return resolve(
+            catalogue.version, shards, head.definitions, catalogue.active, builds, self._own
+        )

@@ -20,6 +20,7 @@ from ..engine.plan import Build, ServicePlan, StreamPlan
 from ..engine.plan import compile as compile_plan
 from ..schemas import codec
 from ..schemas.errors import UnknownFeature, UnknownService
+from ..schemas.own import LookUp
 from ..state.registry import BuildRow
 from ..windows.shape import Shape, WindowedFeature
 from .keys import KeyColumns
@@ -126,18 +127,20 @@ def resolve(
     definitions: Mapping[str, Any],
     active: Mapping[str, int],
     builds: Iterable[BuildRow],
+    own: LookUp | None = None,
 ) -> Resolved:
     """Compile what a version of the catalogue serves, from rows of the registry.
 
-    `definitions` are those applied last, in stored form; `active` names the build of each view.
+    `definitions` are those applied last, in stored form; `active` names the build of each view;
+    `own` finds the user's own aggregates.
     """
-    applied = codec.load(dict(definitions))
+    applied = codec.load(dict(definitions), own)
     plan = compile_plan(applied)
     rows = {row.id: row for row in builds}
     views = {}
     for wanted in plan.builds:
         row = rows.get(active.get(wanted.view, 0))
-        build = None if row is None else build_of(row, applied)
+        build = None if row is None else build_of(row, applied, own)
         # The applied definition names the features, as long as it means the same state.
         same = build is not None and build.fingerprint == wanted.fingerprint
         answers = wanted if same or build is None else build

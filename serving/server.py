@@ -25,10 +25,13 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from ..engine.own import OwnAggregates
 from ..engine.settings import Settings
-from ..schemas.errors import PortInUse, SettingsError
+from ..schemas.errors import OwnAggregateMissing, PortInUse, SettingsError
+from ..state.registry import Registry
 from .app import create_app
 from .assembly import Serving
+from .catalogue import CatalogueFollower
 from .hot import hot_protocol
 from .metrics import Counters
 
@@ -45,12 +48,26 @@ Started = Callable[[], None]
 def serve(settings: Settings, now_us: Callable[[], int], started: Started | None = None) -> None:
     """Serve a project's home until a signal stops it; `started` is called once it listens.
 
-    Raises `PortInUse`, and `SettingsError` for a host that this machine does not have.
+    Raises `PortInUse`, `SettingsError` for a host that this machine does not have, and
+    `OwnAggregateMissing` if an aggregate of the user's own is not here to compute with.
     """
+    _require_own(settings)
     if settings.server_processes > 1:
         _serve_many(settings, now_us, started)
     else:
         _serve_one(settings, now_us, Counters(), _listen(settings), started)
+
+
+def _require_own(settings: Settings) -> None:
+    # Found missing later, the last catalogue goes on to be served; at the start there is none.
+    registry = Registry(settings.registry_url_or_default)
+    try:
+        follower = CatalogueFollower(registry, settings.shards, OwnAggregates(settings.project))
+        follower.look()
+    finally:
+        registry.close()
+    if isinstance(follower.fault, OwnAggregateMissing):
+        raise follower.fault
 
 
 def _serve_one(

@@ -23,6 +23,7 @@ from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Payloads, RawBatch
 from ..engine.apply import apply_definitions
+from ..engine.own import OwnAggregates, own_aggregates_of
 from ..engine.runtime.clock import ScriptedClock
 from ..engine.runtime.engine import Engine
 from ..engine.runtime.housekeeping import outcomes
@@ -68,6 +69,7 @@ class TestDriver:
         # A mapping, because type checkers do not see which settings have defaults.
         given: dict[str, Any] = {"home": self._home / ".tegula", "shards": shards}
         self._settings = Settings(project=self._home, **given)
+        self._own = OwnAggregates(self._home)
         self._engine: Engine | None = None
         try:
             self.apply(*definitions)
@@ -79,6 +81,7 @@ class TestDriver:
     def apply(self, *definitions: Any, message: str = "") -> None:
         """Apply definitions, as `tegula apply` would; a running engine takes them up."""
         collected = collect(*definitions)
+        self._own.add(own_aggregates_of(collected))
         apply_definitions(
             self._settings,
             collected,
@@ -86,6 +89,7 @@ class TestDriver:
             message=message,
             now_us=self.clock(),
             embedded=True,
+            own=self._own,
         )
         self._definitions = collected
         if self._engine is not None:
@@ -178,6 +182,7 @@ class TestDriver:
             head.definitions,
             catalogue.active,
             registry.builds(),
+            self._own,
         )
         body = orjson.dumps({**_wanted(features), "keys": {k: list(v) for k, v in keys.items()}})
         request = parse_request(body, _LIMITS)
@@ -228,7 +233,9 @@ class TestDriver:
     def restart(self) -> None:
         """Open the engine again, after a crash or a close."""
         self._engine_closed()
-        self._engine = Engine(self._settings, clock=self.clock, threaded=False).open()
+        self._engine = Engine(
+            self._settings, clock=self.clock, threaded=False, own=self._own
+        ).open()
 
     def _engine_closed(self) -> None:
         if self._engine is not None:

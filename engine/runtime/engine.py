@@ -14,14 +14,17 @@ from typing import Final
 
 from ...schemas.errors import (
     NothingApplied,
+    OwnAggregateMissing,
     RegistryMissing,
     RegistryUnreachable,
     TegulaError,
 )
+from ...schemas.own import LookUp
 from ...state.database import Budget, Memory
 from ...state.registry import Registry
 from ...windows.shape import Shape
 from ..deployed import Deployed, load_deployed
+from ..own import OwnAggregates
 from ..settings import Settings
 from ..steps.commit import ShardCommit
 from .archiving import Archiving
@@ -45,7 +48,8 @@ class Engine:
     """One engine process over one home. Use as a context manager, or `open` and `close`.
 
     With `threaded=False` nothing runs beside the caller: `step` does everything in turn, which is
-    how replays and tests are deterministic. An engine is `outdated` once something that it runs has
+    how replays and tests are deterministic. `own` finds the user's own aggregates; without it they
+    are imported from the project's folder. An engine is `outdated` once something that it runs has
     been defined differently; it stops, and another one is to go on.
     """
 
@@ -56,9 +60,11 @@ class Engine:
         clock: Clock = now_us,
         threaded: bool = True,
         stop: threading.Event | None = None,
+        own: LookUp | None = None,
     ) -> None:
         self.settings = settings
         self.now_us = clock
+        self._own = own or OwnAggregates(settings.project)
         self._threaded = threaded
         # A clock that is set back must not hold up commits; scripted time is all the time there is.
         self._waited_us = monotonic_us if threaded else clock
@@ -89,7 +95,7 @@ class Engine:
             self.registry = Registry(settings.registry_url_or_default)
             opened.callback(self.registry.close)
             self.registry.create(settings.shards)
-            self.deployed = self._found = load_deployed(self.registry)
+            self.deployed = self._found = load_deployed(self.registry, own=self._own)
             if not self.deployed.streams:
                 raise NothingApplied(where=str(settings.project))
             memory = Memory(Budget(write_buffer_bytes=settings.state_memory_bytes))
@@ -261,14 +267,15 @@ class Engine:
         """Ask the logs and the registry what is new; `look` takes it up.
 
         May wait for them, so it is not called by the thread that ingests. A registry that does not
-        answer is reported and asked again: what is deployed goes on.
+        answer is reported and asked again: what is deployed goes on. So it does where an aggregate
+        of the user's own was applied and has not come to this machine yet.
         """
         for reader in list(self.streams.values()):
             reader.survey()
         try:
-            self._found = load_deployed(self.registry, self.deployed)
+            self._found = load_deployed(self.registry, self.deployed, self._own)
             self.registry_fault = None
-        except (RegistryUnreachable, RegistryMissing) as fault:
+        except (RegistryUnreachable, RegistryMissing, OwnAggregateMissing) as fault:
             self.registry_fault = fault
         except TegulaError as fault:
             self._survey_fault = fault

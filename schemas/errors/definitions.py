@@ -129,6 +129,12 @@ class ChangedStream(DefinitionFault):
     code = "TG-119"
 
 
+class NotAnAggregate(DefinitionFault):
+    """An aggregate of a user's own that does not keep the protocol of `windows.algebra`."""
+
+    code = "TG-120"
+
+
 class DefinitionErrors(TegulaError):
     """The report: every fault of a set of definitions, in the order of the definitions."""
 

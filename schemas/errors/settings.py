@@ -45,3 +45,39 @@ class DefinitionsUnloadable(TegulaError):
 
     def __init__(self, *, file: str, detail: str) -> None:
         super().__init__("the definitions cannot be imported", where=file, got=detail)
+
+
+class OwnAggregateMissing(TegulaError):
+    """Applied definitions name an aggregate of the project's own that this process cannot find."""
+
+    code = "TG-605"
+
+    def __init__(self, *, name: str, version: int, module: str, got: str, hint: str = "") -> None:
+        super().__init__(
+            f"version {version} of the aggregate {name!r} is not in its module",
+            where=f"module {module}",
+            got=got,
+            expected=f"own_aggregate(…, version={version}) at the top of the module",
+            hint=hint
+            or "put the module back into the project's folder, or into what is installed, wherever"
+            " an engine or a server runs; keep an older version beside the new one until its build"
+            " is retired",
+        )
+
+
+class OwnAggregateChanged(OwnAggregateMissing):
+    """An aggregate of the project's own keeps other states than when it was applied."""
+
+    code = "TG-606"
+
+    def __init__(self, *, name: str, version: int, module: str, got: str, expected: str) -> None:
+        TegulaError.__init__(
+            self,
+            f"version {version} of the aggregate {name!r} keeps other states than when it was"
+            " applied",
+            where=f"module {module}",
+            got=f"format {got}",
+            expected=f"format {expected}",
+            hint="give what was changed a new `version=`, and keep the one before beside it until"
+            " its build is retired",
+        )

@@ -28,12 +28,12 @@ from ..errors import (
 from ..expressions import lower, result_type
 from ..nodes import columns
 from ..ordered_windows import SinceSpec
+from ..own import signature_of
 from ..signatures import SIGNATURES, Signature
 from ..types import Bool, DataType, Kind, accepts_value, map_of
-from ..windows import LifetimeSpec, OrderedSpec
+from ..windows import LifetimeSpec, OrderedSpec, ZonedCalendarSpec
 from .checks import (
     did_you_mean,
-    has,
     is_type,
     name_faults,
     span_faults,
@@ -155,7 +155,12 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
     yield from text_faults(feature, place)
     yield from window_faults(feature.window, f"{place}, window")
     spec = feature.aggregate
-    signature = SIGNATURES[spec.name] if has(SIGNATURES, spec.name) else None
+    if spec.own is not None:
+        if spec.own.faults:
+            yield from (fault.at(f"{place}, aggregate {spec.name}") for fault in spec.own.faults)
+            return
+        yield from name_faults(spec.name, f"{place}, aggregate")
+    signature = signature_of(spec)
     if signature is None:
         yield NotAFeature(
             f"there is no aggregate {shown(spec.name)}",
@@ -167,6 +172,7 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         return
     yield from _parameter_faults(spec, signature, place)
     yield from pair_faults(feature.window, spec.name, signature, f"{place}, window")
+    yield from _zone_faults(feature.window, view.stream, f"{place}, window, tz")
     if isinstance(feature.window, SinceSpec):
         yield from _where_faults(feature.window.predicate, view.stream, f"{place}, predicate")
     if signature.bounded and isinstance(feature.window, LifetimeSpec | OrderedSpec):
@@ -190,6 +196,21 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         output = signature.output(input_type)
         output = output if spec.by is None else map_of(output)
         yield from _default_faults(feature.default, output, place)
+
+
+def _zone_faults(window: Any, stream: Any, place: str) -> Iterator[DefinitionFault]:
+    """What names a key's time zone, and is no text."""
+    if not isinstance(window, ZonedCalendarSpec):
+        return
+    dtype, faults = _expression(window.tz, stream, place)
+    yield from faults
+    if dtype is not None and dtype.kind != "string":
+        yield BadWindow(
+            "this cannot name a time zone",
+            where=place,
+            got=f"an expression of type {dtype}",
+            expected="a column of names, such as 'Europe/Berlin'",
+        )
 
 
 def _not_a_feature(given: Any, place: str) -> NotAFeature:
@@ -254,6 +275,13 @@ def _part(
 def _parameter_faults(
     spec: AggregateSpec, signature: Signature, place: str
 ) -> Iterator[DefinitionFault]:
+    for name in sorted(spec.params.keys() - signature.params.keys()):
+        yield BadParameter(
+            f"{spec.name} has no parameter {shown(name)}",
+            where=place,
+            got=f"{name}={shown(spec.params[name])}",
+            expected=one_of(list(signature.params)) or "no parameters",
+        )
     for name, allowed in signature.params.items():
         value = spec.params.get(name)
         if not allowed.accepts(value):

@@ -33,6 +33,7 @@ NAMES = [
     "hopping",
     "last",
     "lifetime",
+    "own_aggregate",
     "series",
     "session",
     "since",
