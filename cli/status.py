@@ -93,6 +93,7 @@ def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
         "up_s": round((now_us() - int(report["started_us"])) / 1e6, 1),
         "events_per_second": report["events_per_second"],
         "commits_to_mirror": _behind(report),
+        "mirror_lag_s": readable_after(report.get("mirror_lag") or {}),
         "mirror_fault": report.get("mirror_fault"),
         "registry_fault": report.get("registry_fault"),
     }
@@ -102,6 +103,27 @@ def _behind(report: Mapping[str, Any]) -> int:
     """Commits that the online store has still to take, over all shards."""
     pairs = zip(report.get("commits", ()), report.get("mirrored", ()), strict=False)
     return sum(max(0, committed - mirrored) for committed, mirrored in pairs)
+
+
+def readable_after(lag: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Seconds after which half of the events, and 99 % of them, were readable; None before any.
+
+    These are edges of the histogram, None past the last; of all events since the engine's start.
+
+    >>> readable_after({"le_s": [0.1, 1.0], "rows": [50, 90, 100]})
+    {'p50': 0.1, 'p99': None}
+    """
+    if not lag or not lag["rows"][-1]:
+        return None
+    edges, count = [*lag["le_s"], None], lag["rows"][-1]
+    return {
+        f"p{share}": next(
+            edge
+            for edge, rows in zip(edges, lag["rows"], strict=True)
+            if rows * 100 >= share * count
+        )
+        for share in (50, 99)
+    }
 
 
 def _outcomes(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -163,6 +185,12 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
             f"{number(engine['events_per_second'])} events/s, "
             f"{number(engine['commits_to_mirror'])} commits before the online store"
         )
+        if engine["mirror_lag_s"]:
+            half, most = (
+                "over a minute" if edge is None else f"{span(edge)} at most"
+                for edge in engine["mirror_lag_s"].values()
+            )
+            say(f"From accepted to readable, since its start: half {half}, 99 % {most}")
         if engine["mirror_fault"]:
             say(f"The online store cannot be written: {engine['mirror_fault']['message']}", "red")
         if engine["registry_fault"]:

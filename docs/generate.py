@@ -187,6 +187,7 @@ _REPORT: Final = {
     "builds": {"1": {"view": "v", "outcomes": {"folded": 1}, "not_finite": {"x": 1}}},
     "commits": [1],
     "mirrored": [1],
+    "mirror_lag": {"le_s": [1.0], "rows": [1, 1], "sum_s": 0.5},
 }
 
 

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from .health import read_report
 from .metrics import gauge
@@ -27,6 +32,7 @@ def engine_metrics(report_path: Path) -> Iterator[Metric]:
     yield _not_finite(report)
     yield from _positions(report)
     yield _mirror(report)
+    yield _mirror_lag(report)
 
 
 def _at(report: Mapping[str, Any]) -> int:
@@ -82,4 +88,17 @@ def _mirror(report: Mapping[str, Any]) -> Metric:
     commits, mirrored = report.get("commits", ()), report.get("mirrored", ())
     for shard, (made, readable) in enumerate(zip(commits, mirrored, strict=False)):
         family.add_metric([str(shard)], max(0, made - readable))
+    return family
+
+
+def _mirror_lag(report: Mapping[str, Any]) -> Metric:
+    family = HistogramMetricFamily(
+        "tegula_mirror_lag_seconds",
+        "From an event's log timestamp to its being readable, since the engine's start; "
+        "of a build that catches up nothing is counted.",
+    )
+    lag = report.get("mirror_lag")
+    if lag:
+        edges = [*map(str, lag["le_s"]), "+Inf"]
+        family.add_metric([], list(zip(edges, lag["rows"], strict=True)), lag["sum_s"])
     return family

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Final
 
 from ...schemas.errors import (
@@ -104,7 +105,7 @@ class Engine:
             opened.callback(self._close_shards)
             self._lost = self._without_state()
             self.ingest = Ingest(self.shards, self.deployed.builds)
-            self.mirrors = Mirrors(self.shards, settings.online_path, self._shapes())
+            self.mirrors = Mirrors(self.shards, settings.online_path, self._shapes(), self.now_us)
             opened.callback(lambda: self.mirrors.close(clean=self._clean))
             self._drop_retired()
             self._open_streams(opened)
@@ -206,7 +207,7 @@ class Engine:
                     self._lag_us = now_us - int(taken.work.batch.log_us[-1])
                 rows = archive_rows(taken.work.batch, taken.watermark_before_us, now_us)
                 self.archiving.offer(reader.stream.name, rows)
-            return taken.work
+            return replace(taken.work, live=taken.live)
         self._was_idle = True
         return None
 
@@ -219,6 +220,7 @@ class Engine:
         if not self.ingest.committer.has_pending:
             self._first_pending_us = self._waited_us()
         self.ingest.add(lifted)
+        self.mirrors.lag.gathered(lifted.new_log_us)
         self._joining.gathered()
 
     @property
@@ -247,6 +249,7 @@ class Engine:
     def commit(self) -> list[ShardCommit]:
         """Commit what has gathered."""
         commits = self.ingest.commit()
+        self.mirrors.lag.committed([shard.commit_number for shard in self.shards])
         self._was_idle = False
         return commits
 

@@ -26,12 +26,16 @@ from ..steps.lift import Lifted, Lifter
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An admitted batch, the builds that it is for, and the watermark of their lane."""
+    """An admitted batch, the builds that it is for, and the watermark of their lane.
+
+    `live` says that the lane is the live one, not that of a build which catches up.
+    """
 
     ordinal: int
     batch: Admitted
     builds: tuple[int, ...]
     watermark_us: int
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,15 @@ class LiftedWork:
 
     work: Work
     lifted: Mapping[int, tuple[Lifted, int]]
+
+    @property
+    def new_log_us(self) -> np.ndarray:
+        """Log timestamps of rows that come live and for the first time; int64 (n,), by offset."""
+        batch = self.work.batch
+        if not self.work.live or not self.lifted:
+            return batch.log_us[:0]
+        first = min(since for _, since in self.lifted.values())
+        return batch.log_us[np.searchsorted(batch.offsets, first) :]
 
 
 class Ingest:

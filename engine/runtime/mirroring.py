@@ -19,6 +19,8 @@ from ...state.online.lmdb import LmdbWriter, WritersAsReader
 from ...state.shard import Shard
 from ...windows.shape import Shape
 from ..steps.commit import ShardCommit
+from .clock import Clock, now_us
+from .mirror_lag import MirrorLag
 from .pacing import mirror_rest_s
 
 WAITING_TILES_MAX: Final = 2_000_000
@@ -28,9 +30,19 @@ RETRY_S: Final = 1.0
 
 
 class Mirrors:
-    """One mirror a shard. `step` and `offer` may be called by different threads."""
+    """One mirror a shard. `step` and `offer` may be called by different threads.
 
-    def __init__(self, shards: Sequence[Shard], root: Path, shapes: Mapping[int, Shape]) -> None:
+    `lag` measures how long events take until they are readable, by the clock `now_us`.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        root: Path,
+        shapes: Mapping[int, Shape],
+        now_us: Clock = now_us,
+    ) -> None:
+        self.lag = MirrorLag(now_us)
         self._shapes = dict(shapes)
         self._writers = [LmdbWriter(root, shard.number, shard.incarnation) for shard in shards]
         self._mirrors = [
@@ -98,6 +110,7 @@ class Mirrors:
                     self._lagging = [True] * len(self._lagging)
                     self.fault = _named(fault, place)
                 raise
+        self.lag.readable(self.commits())
         with self._ready:
             if self._wanted is wanted:
                 self._wanted = None

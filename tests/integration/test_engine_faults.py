@@ -127,3 +127,31 @@ def test_values_that_are_not_finite_are_counted_by_input_and_shown(tmp_path, eve
         (name,) = counts
         assert counted.labels == {"view": "quotients", "build": "1", "input": name}
         assert counted.value == 2
+
+
+def test_mirror_lag_is_measured_from_the_log_to_the_store(tmp_path, eventually):
+    """Each event once; not again for a build that catches up, nor after a restart."""
+
+    def measured(rows: int) -> bool:
+        lag = (project.report() or {}).get("mirror_lag", {"rows": [0]})
+        return bool(lag["rows"][-1] == rows)
+
+    project = Project.make(tmp_path)
+    with running(project):
+        project.send(events(300))
+        eventually(lambda: measured(300))
+        report = project.report()
+        assert report is not None
+        assert 0 < report["mirror_lag"]["sum_s"] < 300 * 60
+        assert gather(project.settings)["engine"]["mirror_lag_s"]["p50"] is not None
+        path = project.settings.engine_status_path
+        found = {one.name: one for family in engine_metrics(path) for one in family.samples}
+        assert found["tegula_mirror_lag_seconds_count"].value == 300
+        project.apply(TOTALS, OTHERS)
+        eventually(lambda: project.outcomes(2).get("folded") == 300)
+        project.send(events(7))
+        eventually(lambda: measured(307))
+    with running(project):
+        project.send(events(5))
+        eventually(lambda: project.outcomes(2).get("folded") == 312)
+        eventually(lambda: measured(5))

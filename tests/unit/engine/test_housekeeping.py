@@ -32,7 +32,7 @@ class FullDisk:
 
 @pytest.fixture
 def engine(tmp_path):
-    nothing = SimpleNamespace(commits=list, fault=None)
+    nothing = SimpleNamespace(commits=list, fault=None, lag=SimpleNamespace(report=dict))
     return SimpleNamespace(
         settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
         mirrors=nothing,

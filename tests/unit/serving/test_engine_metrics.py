@@ -28,6 +28,7 @@ REPORT = {
     },
     "commits": [5, 8],
     "mirrored": [5, 6],
+    "mirror_lag": {"le_s": [0.005, 60.0], "rows": [2, 3, 4], "sum_s": 100.5},
 }
 
 
@@ -52,6 +53,11 @@ def test_report_becomes_gauges_and_counters(tmp_path):
         "tegula_newest_event_seconds,payments,0": 2.0,
         "tegula_mirror_behind_commits,0": 0,
         "tegula_mirror_behind_commits,1": 2,
+        "tegula_mirror_lag_seconds_bucket,0.005": 2,
+        "tegula_mirror_lag_seconds_bucket,60.0": 3,
+        "tegula_mirror_lag_seconds_bucket,+Inf": 4,
+        "tegula_mirror_lag_seconds_count": 4,
+        "tegula_mirror_lag_seconds_sum": 100.5,
     }
 
 
