@@ -122,4 +122,5 @@ def _cost(replays: bool) -> str:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    return ", ".join(name.replace("_", " ") for name in new if old.get(name) != new[name])
+    names = {**old, **new}
+    return ", ".join(name.replace("_", " ") for name in names if old.get(name) != new.get(name))

@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import FormatUnknown, LogTruncated
 from ..schemas.outcomes import BadRecord, RecordCode
+from ..schemas.redriven import LATE, is_redriven
 from .decode import DecodedBatch
+from .source import Origins
 
 _IDLE_S: Final = 0.005
 _READ_ROWS: Final = 131_072
@@ -53,7 +55,8 @@ class FileSpan(Protocol):
         """Rows at or after `from_offset`, ascending, at most `rows_max` a frame, none empty.
 
         Columns `_offset`, `_log_us`, then `_code`, `_reason`, `_raw` if the file has bad records
-        (null in good rows), then the stream's own.
+        (null in good rows), `_watermark_us` and `_change` if they were driven again, then the
+        stream's own.
         """
         ...
 
@@ -186,7 +189,12 @@ class ArchiveReader:
     def _batch(self, cursor: _Cursor, rows: pl.DataFrame) -> DecodedBatch:
         next_offset = int(rows["_offset"][-1]) + 1 if cursor.has_rows else cursor.offset
         bad: tuple[BadRecord, ...] = ()
+        origins = None
         read_count = rows.height
+        if is_redriven(cursor.partition):
+            was_good = (rows["_change"] == LATE).to_numpy()
+            origins = Origins(_int64(rows["_offset"]), _int64(rows["_watermark_us"]), was_good)
+            rows = rows.drop("_watermark_us", "_change")
         if "_code" in rows.columns:
             bad = _bad_records(rows.filter(pl.col("_code").is_not_null()))
             rows = rows.filter(pl.col("_code").is_null()).drop("_code", "_reason", "_raw")
@@ -201,6 +209,7 @@ class ArchiveReader:
             frame=rows.drop("_offset", "_log_us"),
             bad=bad,
             read_count=read_count,
+            origins=origins,
         )
 
 

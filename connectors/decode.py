@@ -29,7 +29,7 @@ from . import rfc3339
 from .layout import Layouts
 from .payloads import Payloads
 from .reject import Judge, Rejection
-from .source import RawBatch
+from .source import Origins, RawBatch
 
 MIB_BYTES = 1 << 20
 _COLUMNAR_ROWS_MIN = 128  # the columnar reader's fixed cost is 0.2 ms: 100 judged records
@@ -43,7 +43,8 @@ class DecodedBatch:
     row a good record, by ascending offset; `bad` ascends too. No event time is null.
     `next_offset` is where to read on, past good and bad ones alike. `raw` is what was decoded, kept
     for records that a later step turns away; a replay, which has columns alone, has None.
-    `stamped_by_producer` is `RawBatch`'s, for rows whose log timestamp is still to be judged.
+    `stamped_by_producer` and `origins` are `RawBatch`'s; the former is False where a log timestamp
+    was judged before, `origins` has an entry a record, good and bad.
     """
 
     partition: str
@@ -56,6 +57,7 @@ class DecodedBatch:
     read_count: int
     raw: RawBatch | None = None
     stamped_by_producer: bool = False
+    origins: Origins | None = None
 
     def payload(self, offset: int) -> bytes | None:
         """The bytes of the record at `offset` as they came; None where only columns were kept."""
@@ -118,6 +120,7 @@ class JsonDecoder:
             read_count=len(raw),
             raw=raw,
             stamped_by_producer=raw.stamped_by_producer,
+            origins=raw.origins,
         )
 
     def _read_clean(self, payloads: Payloads) -> tuple[NDArray[np.int64], pl.DataFrame]:

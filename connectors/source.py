@@ -19,7 +19,25 @@ from numpy.typing import NDArray
 
 from .payloads import Payloads
 
-__all__ = ["Append", "Log", "LogReader", "Payloads", "RawBatch", "Receipt"]
+__all__ = ["Append", "Log", "LogReader", "Origins", "Payloads", "RawBatch", "Receipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What records that are driven again were before: one entry a record, ascending by `offsets`.
+
+    `watermark_us` int64 (n,): the watermark of the row that each was; `was_good` bool (n,): those
+    that were events already, folded by every build for which they were not expired.
+    """
+
+    offsets: NDArray[np.int64]
+    watermark_us: NDArray[np.int64]
+    was_good: NDArray[np.bool_]
+
+    def at(self, offsets: NDArray[np.int64]) -> Origins:
+        """Those of the records at `offsets`, which must be among these."""
+        places = np.searchsorted(self.offsets, offsets)
+        return Origins(offsets, self.watermark_us[places], self.was_good[places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,7 @@ class RawBatch:
     `offsets` int64 (n,), ascending; `log_us` int64 (n,), µs since the epoch; `next_offset` is where
     to read on: greater than the last offset, and greater still where the log skipped some.
     `stamped_by_producer` says that whoever wrote the records set `log_us`, and not the log.
+    `origins` says of records that are driven again what they were; None for all others.
     """
 
     partition: str
@@ -37,6 +56,7 @@ class RawBatch:
     payloads: Payloads
     next_offset: int
     stamped_by_producer: bool = False
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -27,10 +27,11 @@ from ..schemas.definitions import (
 from ..schemas.errors import DuplicateName
 from ..schemas.expressions import lower
 from ..schemas.fingerprints import structural
-from ..schemas.inputs import feature_input, input_kind, input_types, stored_params
+from ..schemas.inputs import feature_input, input_kind, input_types, stored_params, zone_input
 from ..schemas.nodes import Node, fingerprint, text
 from ..schemas.time import parse_duration
 from ..schemas.types import DataType
+from ..windows.aggregates.ordered import LAST
 from ..windows.algebra import Monoid
 from ..windows.shape import Shape, Slot, WindowedFeature
 from .plan_text import describe
@@ -78,6 +79,12 @@ class Build:
     fingerprint: str
     disorder_us: int
     allowed_lateness_us: int | None
+
+    @property
+    def expiry_us(self) -> int | None:
+        """How far behind its watermark an event still counts; None: however far."""
+        bounds = (self.shape.retention_us, self.allowed_lateness_us)
+        return min((bound for bound in bounds if bound is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,8 @@ def _inputs(view: FeatureView) -> dict[Node, tuple[DataType, ...]]:
     Slots count in it and stored tiles hold slots by place, so it must not change when features are
     written in another order.
     """
-    given = [feature_input(feature) for feature in view.features.values()]
+    features = view.features.values()
+    given = [*map(feature_input, features), *map(zone_input, features)]
     nodes = {node for node in given if node is not None}
     ordered = sorted(nodes, key=lambda node: (text(node), fingerprint(node)))
     return {node: input_types(node, view.stream.schema) for node in ordered}
@@ -187,12 +195,20 @@ def _needs(feature: Feature, inputs: Inputs) -> list[tuple[Monoid, int | None]]:
     return [(need.monoid, place if need.takes_input else None) for need in needs]
 
 
+def _zone(feature: Feature, inputs: Inputs) -> list[tuple[Monoid, int | None]]:
+    """The state that tells a key's own time zone, for a window that goes by it: the last name."""
+    node = zone_input(feature)
+    if node is None:
+        return []
+    return [(need.monoid, list(inputs).index(node)) for need in LAST.needs("string", {})]
+
+
 def _slots(view: FeatureView, inputs: Inputs) -> tuple[Slot, ...]:
     """Each distinct (monoid, input) once, ordered by input and name: the order in stored tiles."""
     found: dict[tuple[int, str], Slot] = {}
     names = [text(node) for node in inputs]
     for feature in view.features.values():
-        for monoid, place in _needs(feature, inputs):
+        for monoid, place in (*_needs(feature, inputs), *_zone(feature, inputs)):
             shown = monoid.name if place is None else f"{monoid.name}({names[place]})"
             slot, at = Slot(shown, monoid, place), (-1 if place is None else place, monoid.name)
             if found.setdefault(at, slot) != slot:
@@ -219,7 +235,10 @@ def _feature(
         name=name,
         aggregate=aggregate,
         slots=tuple(places[monoid.name, place] for monoid, place in _needs(feature, inputs)),
-        window=window_of(feature.window),
+        window=window_of(
+            feature.window,
+            *(places[monoid.name, place] for monoid, place in _zone(feature, inputs)),
+        ),
         output=aggregate.output(input_type, params),
         default=feature.default,
         params=params,

@@ -122,6 +122,10 @@ class Settings(BaseSettings):
         """The file of a stream's embedded log."""
         return self.home / "log" / f"{stream}.db"
 
+    def redriven_path(self, stream: str) -> Path:
+        """The file of a stream's records that were driven again."""
+        return self.home / "log" / f"{stream}.redrive.db"
+
     @property
     def state_path(self) -> Path:
         """The folder that holds a database for each shard."""

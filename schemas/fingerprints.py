@@ -2,7 +2,8 @@
 
 The *structural* fingerprint of a view covers what its state is made from: the stream and the types
 of the columns that are read, the key, `where`, the aggregates with their inputs (and the version of
-a user's own), the windows. If it changes, the state has to be built anew. The *operational*
+a user's own), the windows, the allowed lateness (what is expired must be the same live and in a
+replay). If it changes, the state has to be built anew. The *operational*
 fingerprint covers everything; where it alone changes, the change is made in place, from the next
 event on.
 
@@ -18,11 +19,12 @@ from .canonical import canonical_json, digest
 from .codec import dump_aggregate, dump_entity, dump_expression, dump_stream, dump_view
 from .definitions import AggregateSpec, FeatureView
 from .expressions import lower
-from .inputs import feature_input
+from .inputs import feature_input, zone_input
 from .nodes import columns
+from .quarters import QUARTER_US, longest_us
 from .stored_windows import dump_window
-from .time import format_duration
-from .windows import CalendarSpec, OrderedSpec, WindowSpec
+from .time import format_duration, parse_duration
+from .windows import CalendarSpec, OrderedSpec, WindowSpec, ZonedCalendarSpec
 from .zones import periods
 
 
@@ -58,6 +60,7 @@ def structure(view: FeatureView) -> dict[str, Any]:
         "aggregates": _distinct(aggregates),
         "windows": _distinct(windows),
         **_ordered(view),
+        **_lateness(view),
     }
 
 
@@ -80,6 +83,12 @@ def _ordered(view: FeatureView) -> dict[str, Any]:
     return {"ordered": _distinct(pairs)} if pairs else {}
 
 
+def _lateness(view: FeatureView) -> dict[str, Any]:
+    if view.allowed_lateness is None:
+        return {}
+    return {"lateness": format_duration(parse_duration(view.allowed_lateness))}
+
+
 def _window(window: WindowSpec) -> dict[str, Any]:
     """A window, and what the tiles kept for it rest on where that is not in its own words.
 
@@ -91,13 +100,17 @@ def _window(window: WindowSpec) -> dict[str, Any]:
         table = periods(window.unit, window.tz)
         stored["grid"] = format_duration(table.grid_us)
         stored["longest"] = format_duration(table.longest_us(1 if window.current else 2))
+    if isinstance(window, ZonedCalendarSpec):
+        stored["grid"] = format_duration(QUARTER_US)
+        stored["longest"] = format_duration(longest_us(window.unit, 1 if window.current else 2))
     return stored
 
 
 def _columns_read(view: FeatureView) -> list[str]:
     inputs = [feature_input(feature) for feature in view.features.values()]
+    zones = [zone_input(feature) for feature in view.features.values()]
     where = None if view.where is None else lower(view.where)
-    read = [node for node in [*inputs, where] if node is not None]
+    read = [node for node in [*inputs, *zones, where] if node is not None]
     return sorted({name for node in read for name in columns(node)})
 
 

@@ -26,6 +26,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..schemas.outcomes import BadRecord
+from ..schemas.redriven import LATE, REDRIVEN
 from ..schemas.time import DAY_US
 from ..schemas.types import DataType
 from ..windows.tiles import NEVER_US
@@ -58,7 +59,8 @@ class ArchiveRows:
 
     `offsets`, `log_us`, `watermark_us`: int64, one entry a record (`NEVER_US` where the partition
     has no watermark yet). `frame` holds the good rows' columns, `good` their indices among all
-    records, ascending; `bad` are the others. `next_offset` is where to read on.
+    records, ascending; `bad` are the others. `next_offset` is where to read on. Of records
+    that were driven again `was_good` bool (n,) says which were events before; else it is None.
     """
 
     partition: str
@@ -70,6 +72,7 @@ class ArchiveRows:
     frame: pl.DataFrame
     good: NDArray[np.int64]
     bad: tuple[BadRecord, ...]
+    was_good: NDArray[np.bool_] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -91,6 +94,7 @@ class ArchiveRows:
             frame=self.frame[kept:],
             good=self.good[kept:] - first,
             bad=tuple(record for record in self.bad if record.offset >= offset),
+            was_good=None if self.was_good is None else self.was_good[first:],
         )
 
 
@@ -277,7 +281,14 @@ def _bad(rows: ArchiveRows) -> pl.DataFrame:
 
 
 def _positions(rows: ArchiveRows, indices: NDArray[np.int64]) -> list[pl.Series]:
+    more = []
+    if rows.was_good is not None:
+        was_good = rows.was_good[indices].tolist()
+        more.append(
+            pl.Series("_change", [LATE if good else REDRIVEN for good in was_good], pl.String)
+        )
     return [
+        *more,
         pl.Series("_offset", rows.offsets[indices]),
         pl.Series("_log_us", rows.log_us[indices]),
         pl.Series("_watermark_us", rows.watermark_us[indices]),

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from ..schemas.errors import TableDamaged
+from ..schemas.redriven import is_redriven
 from ..schemas.types import DataType
 from .archive import archive_columns, archive_path
 from .delta import MarkedTable
@@ -23,6 +24,7 @@ from .delta_files import read_rows
 
 _READ_BACK = ("_offset", "_log_us")
 _READ_BACK_BAD = ("_code", "_reason", "_raw")
+_READ_BACK_REDRIVEN = ("_watermark_us", "_change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,15 @@ class FileSpan:
         """Rows at or after `from_offset`, ascending by offset, at most `rows_max` a time.
 
         Columns: `_offset`, `_log_us`, then `_code`, `_reason`, `_raw` if the file holds bad
-        records, then the stream's own; null where the file is older than the column. Raises
+        records, `_watermark_us`, `_change` if they were driven again, then the stream's own; null
+        where the file is older than the column. Raises
         `TableDamaged` if the rows are not in order, `TableUnwritable` if the file cannot be read.
         """
-        own = (*_READ_BACK, *_READ_BACK_BAD) if self.bad_count else _READ_BACK
+        own = (
+            *_READ_BACK,
+            *(_READ_BACK_BAD if self.bad_count else ()),
+            *(_READ_BACK_REDRIVEN if is_redriven(self.partition) else ()),
+        )
         last = from_offset - 1
         for rows in read_rows(self.path, [*own, *self.schema], rows_max, from_offset):
             offsets = rows["_offset"]

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from rocksdict import Rdict, RdictIter, ReadOptions, WriteBatch
+from rocksdict import Checkpoint, Rdict, RdictIter, ReadOptions, WriteBatch
 
 from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
@@ -109,6 +109,11 @@ class Shard:
         for (_, ordinal), at in list(self.applied.items()):
             positions[ordinal] = max(positions.get(ordinal, 0), at.next_offset)
         return positions
+
+    def reached(self, ordinal: int) -> int:
+        """How far any build has applied a partition; 0 if none has."""
+        applied = list(self.applied.items())
+        return max((at.next_offset for (_, of), at in applied if of == ordinal), default=0)
 
     def renew(self, *, incarnation: int, boot_id: str) -> None:
         """Note that this engine, under this boot, now owns the shard (synced before it returns)."""
@@ -263,6 +268,19 @@ class Shard:
         """Make every commit so far survive the machine's loss of power."""
         with named_faults(self._path):
             self._database.flush_wal(True)
+
+    def flush(self) -> None:
+        """Write what is in memory to files, so that a `link_to` soon after is short."""
+        with named_faults(self._path):
+            self._database.flush()
+
+    def link_to(self, folder: Path) -> None:
+        """Make a new folder a copy of the database as of now, of links to files that never change.
+
+        Takes milliseconds: what is in memory is written first, and nothing is copied.
+        """
+        with named_faults(folder):
+            Checkpoint(self._database).create_checkpoint(str(folder))
 
     def close(self) -> None:
         """Stop cleanly: note it, sync, release the database."""

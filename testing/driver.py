@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 import orjson
 
+from ..backfill import redrive
 from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Payloads, RawBatch
@@ -217,6 +218,31 @@ class TestDriver:
         self.settle()
         self.engine.archiving.flush()
         return DeadLetter(self._settings.lake_path, stream).list()
+
+    def redrive(
+        self,
+        stream: str,
+        *,
+        code: str | None = None,
+        expired: str | None = None,
+        mend: Callable[[bytes], bytes | None] | None = None,
+    ) -> redrive.Done:
+        """Drive dead letters again, or the events that the view `expired` found too old.
+
+        As `tegula deadletter redrive` would: `code` chooses among dead letters, `mend` gives the
+        bytes that each is to have now. Any call that reads takes them in.
+        """
+        self.settle()
+        self.engine.archiving.flush()
+        deployed = self.engine.deployed
+        plan = deployed.streams[stream]
+        if expired is None:
+            found = redrive.dead(self._settings, plan, redrive.Choice(code=code))
+        else:
+            build = max(deployed.builds, key=lambda one: (one.view == expired, one.id))
+            redrive.may_count(build)
+            found = redrive.expired(self._settings, plan, build, redrive.Choice())
+        return redrive.redrive(self._settings, stream, found, self.clock(), mend)
 
     def backfill(self, view: str) -> None:
         """Build a view anew from the archive, and switch to it."""

@@ -136,7 +136,7 @@ def archive_rows(admitted: Admitted, before_us: int, ingested_us: int) -> Archiv
     watermark_us = np.concatenate(
         (admitted.watermark_us, watermark_at(admitted, bad_offsets, before_us))
     )
-    order = np.argsort(offsets)
+    order, origins = np.argsort(offsets), admitted.origins
     good = np.flatnonzero(order < len(admitted.offsets))
     return ArchiveRows(
         partition=admitted.partition,
@@ -148,4 +148,5 @@ def archive_rows(admitted: Admitted, before_us: int, ingested_us: int) -> Archiv
         frame=admitted.frame,
         good=good,
         bad=bad,
+        was_good=None if origins is None else origins.at(offsets[order]).was_good,
     )

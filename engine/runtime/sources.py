@@ -1,21 +1,31 @@
-"""Which log a stream is read from: its Kafka topic, or the embedded log of the project."""
+"""Which log a stream is read from: its Kafka topic, or the embedded log of the project.
+
+What was driven again of the stream is a partition beside it.
+"""
 
 from __future__ import annotations
 
 from ...connectors.kafka import KafkaLog
 from ...connectors.local_log import LocalLog
+from ...connectors.redrive import RedriveFile
 from ...connectors.source import Log
+from ...connectors.with_redriven import LogWithRedriven
 from ...schemas.errors import SettingsError
 from ..plan import StreamPlan
 from ..settings import Settings
 
 
 def open_log(stream: StreamPlan, settings: Settings) -> Log:
-    """Open the log of `stream`.
+    """Open the log of `stream`, with what was driven again.
 
     Raises `SettingsError` where a topic has no brokers, and what the log raises:
     `BrokerUnreachable` or `TopicMissing` for Kafka, `StateCorrupt` for a damaged embedded log.
     """
+    redriven = RedriveFile(settings.redriven_path(stream.name), stream.name)
+    return LogWithRedriven(_open(stream, settings), redriven, stream.name)
+
+
+def _open(stream: StreamPlan, settings: Settings) -> Log:
     source = stream.source
     if source is None:
         return LocalLog(settings.log_path(stream.name), stream.name)

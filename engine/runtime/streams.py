@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ...connectors.archive import ArchiveLog
 from ...connectors.decode import JsonDecoder
 from ...connectors.source import Log
-from ...schemas.errors import LogRecreated, TegulaError
+from ...schemas.errors import LogRecreated, LogShrunk, TegulaError
 from ...state.registry import Registry
 from ...state.rows import Applied
 from ...state.shard import Shard
@@ -79,6 +79,7 @@ class StreamReader:
 
         `archived` is where the archive stands; it too is fed by the live lane.
         """
+        self._check_partitions(shards)
         self._first = FirstReading(shards)
         places = {}
         for partition in self.log.partitions():
@@ -94,6 +95,19 @@ class StreamReader:
         feed = self._feed({name: place.next_offset for name, place in places.items()})
         live_ids = tuple(build.id for build in live)
         self._lanes = Lanes(Lane(live_ids, places, feed))
+
+    def _check_partitions(self, shards: Sequence[Shard]) -> None:
+        """Raise `LogShrunk` if a partition is gone of which something was applied."""
+        for partition in self._ordinals.keys() - set(self.log.partitions()):
+            ordinal = self._ordinals[partition]
+            reached = max(shard.reached(ordinal) for shard in shards)
+            if reached:
+                raise LogShrunk(
+                    stream=self.stream.name,
+                    partition=partition,
+                    end_offset=0,
+                    applied_offset=reached,
+                )
 
     def _begin(self, ordinal: int, partition: str, archived: Place | None) -> None:
         reached = 0 if archived is None else archived.next_offset

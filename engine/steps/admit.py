@@ -6,6 +6,8 @@ partition's prefix: batch cuts and restarts cannot change it, so a replay decide
 that is dated further ahead of its log timestamp than the stream allows is turned away as `FUTURE`
 before it counts for anything, and so is one whose log timestamp was too far ahead of the wall clock
 (`first_reading.py`).
+
+Records that are driven again have the watermarks of the rows that they were, and push none.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from ...connectors.decode import DecodedBatch
+from ...connectors.source import Origins
 from ...schemas.outcomes import BadRecord, RecordCode
 from ...schemas.time import format_duration
 from ...windows.algebra import Bools
@@ -27,7 +30,8 @@ class Admitted:
     """A batch with its times: the arrays have one entry a good row, in offset order.
 
     `running_max_us` is the partition's running maximum after the batch, to be carried on; `bad`
-    holds everything that has no columns, in offset order; `read_count` = good + bad.
+    holds everything that has no columns, in offset order; `read_count` = good + bad. `origins` says
+    of records that are driven again, good and bad, what they were.
     """
 
     partition: str
@@ -40,6 +44,7 @@ class Admitted:
     bad: tuple[BadRecord, ...]
     running_max_us: int
     read_count: int
+    origins: Origins | None = None
 
 
 def admit(
@@ -65,22 +70,27 @@ def admit(
         kept = ~future
         offsets, log_us, event_us = offsets[kept], log_us[kept], event_us[kept]
         frame = frame.filter(pl.Series(kept))
-    running = np.minimum(event_us, log_us)
-    if len(running):
-        running = np.maximum.accumulate(running)
-        np.maximum(running, running_max_us, out=running)
-        running_max_us = int(running[-1])
+    if batch.origins is not None:
+        watermark_us = batch.origins.at(offsets).watermark_us
+    else:
+        running = np.minimum(event_us, log_us)
+        if len(running):
+            running = np.maximum.accumulate(running)
+            np.maximum(running, running_max_us, out=running)
+            running_max_us = int(running[-1])
+        watermark_us = running - disorder_us
     return Admitted(
         batch.partition,
         batch.next_offset,
         offsets,
         log_us,
         event_us,
-        running - disorder_us,
+        watermark_us,
         frame,
         bad,
         running_max_us,
         batch.read_count,
+        batch.origins,
     )
 
 
@@ -121,6 +131,8 @@ def watermark_at(admitted: Admitted, offsets: np.ndarray, before_us: int) -> np.
 
     `before_us` is the watermark before the batch's first row (`NEVER_US` if there is none).
     """
+    if admitted.origins is not None:
+        return admitted.origins.at(offsets).watermark_us
     place = np.searchsorted(admitted.offsets, offsets, side="right") - 1
     if not len(admitted.offsets):
         return np.full(len(offsets), before_us)

@@ -114,7 +114,8 @@ class Committer:
         own = counts[partition_shard(ordinal, len(self.shards))]
         filtered = lifted.filtered + tombstones
         good = int((batch.offsets >= since).sum())
-        own[:] = (good + tombstones + dead, 0, filtered, 0, lifted.expired, dead, 0)
+        read = good + tombstones + dead
+        own[:] = (read, 0, filtered, lifted.duplicate, lifted.expired, dead, 0)
         counts[:, COUNTERS.index("folded")] = lifted.folded
         counts[:, COUNTERS.index("late")] = lifted.late
         progress = pending.progress.get((build, ordinal))

@@ -39,14 +39,9 @@ class FirstReading:
         verdicts = self._home(ordinal).verdicts
         verdicts.forget(ordinal, kept_from)
         self._future[ordinal] = future = verdicts.offsets(ordinal)
-        applied = [
-            at.next_offset
-            for shard in self._shards
-            for (_, of_ordinal), at in shard.applied.items()
-            if of_ordinal == ordinal
-        ]
+        applied = max(shard.reached(ordinal) for shard in self._shards)
         judged = int(future[-1]) + 1 if len(future) else 0
-        self._read[ordinal] = max(archived, judged, *applied, 0)
+        self._read[ordinal] = max(archived, judged, applied)
 
     def judge(self, ordinal: int, batch: DecodedBatch, latest_us: int) -> Bools | None:
         """Which rows of `batch` are future by the clock; None if none are.

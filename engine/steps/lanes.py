@@ -18,6 +18,7 @@ import polars as pl
 
 from ...connectors.decode import DecodedBatch
 from ...schemas.outcomes import BadRecord
+from ...schemas.redriven import is_redriven
 from ...windows.tiles import NEVER_US
 
 JOIN_ROWS: Final = 100_000
@@ -114,9 +115,13 @@ class Lane:
         """The stream's watermark as this lane sees it: the minimum over its partitions.
 
         Partitions without data since `idle_before_us` do not hold it back, nor do those that never
-        had any; `NEVER_US` if that leaves none.
+        had any, nor records that were driven again; `NEVER_US` if that leaves none.
         """
-        started = [p for p in self.places.values() if p.running_max_us > NEVER_US]
+        started = [
+            place
+            for name, place in self.places.items()
+            if place.running_max_us > NEVER_US and not is_redriven(name)
+        ]
         awake = [p for p in started if p.last_data_us >= idle_before_us] or started
         if not awake:
             return NEVER_US

@@ -1,7 +1,9 @@
 """Lifting: from admitted rows to a build's partial tiles, with one outcome for each row.
 
 A row is *expired* if it is older than its own watermark less what the build retains, *filtered* if
-the view's `where` is not true for it or its key is null, and *folded* otherwise. Folded rows are
+the view's `where` is not true for it or its key is null, and *folded* otherwise. An event that is
+driven again because some view found it too old is a *duplicate* for all others; for that view it
+counts as long as its retention can hold it. Folded rows are
 sorted once by (key, event time, offset); each slot's monoid then lifts all tiles in one call.
 """
 
@@ -17,7 +19,7 @@ import pyarrow as pa
 
 from ...schemas.nodes import to_run
 from ...state.keys import encode_keys, hashes_of, shards_of
-from ...windows.algebra import Column, Int64s, Order, Runs
+from ...windows.algebra import Bools, Column, Int64s, Order, Runs
 from ...windows.ladder import INSTANT
 from ...windows.tiles import KeyedTiles, Tiles, bounds_of, group
 from ..plan import Build
@@ -39,6 +41,7 @@ class Lifted:
     tiles: KeyedTiles
     folded: np.ndarray
     filtered: int
+    duplicate: int
     expired: int
     late: np.ndarray
     not_finite: Mapping[str, int] = field(default_factory=dict)
@@ -59,11 +62,7 @@ class Lifter:
         ]
         self._input_names = [name for name, _, _ in build.inputs]
         self._input_kinds = [kind for _, _, kind in build.inputs]
-        bound = self._shape.retention_us
-        if build.allowed_lateness_us is not None:
-            lateness = build.allowed_lateness_us
-            bound = lateness if bound is None else min(bound, lateness)
-        self._expiry_us = bound
+        self._expiry_us = build.expiry_us
 
     def lift(self, batch: Admitted, ordinal: int, applied: np.ndarray, counted_from: int) -> Lifted:
         """Lift `batch`, leaving out rows that a shard has applied already.
@@ -72,11 +71,10 @@ class Lifter:
         this build and partition; outcomes other than folded count from offset `counted_from`.
         """
         fresh = batch.offsets >= counted_from
-        expired = np.zeros(len(batch.offsets), dtype=bool)
-        if self._expiry_us is not None:
-            expired = batch.event_us < batch.watermark_us - self._expiry_us
-        chosen = ~expired & self._passes(batch.frame)
-        filtered = int((fresh & ~expired & ~chosen).sum())
+        expired, duplicate = self._judge(batch)
+        counts = ~expired if duplicate is None else ~(expired | duplicate)
+        chosen = counts & self._passes(batch.frame)
+        filtered = int((fresh & counts & ~chosen).sum())
         rows = np.flatnonzero(chosen)
         keys, codes = self._encode(batch.frame, rows)
         shards = shards_of(hashes_of(keys.to_pylist()), self._shard_count)
@@ -91,10 +89,21 @@ class Lifter:
             tiles if held.all() else tiles.take(np.flatnonzero(held)),
             np.bincount(shards[codes], minlength=self._shard_count),
             filtered,
+            0 if duplicate is None else int((duplicate & fresh).sum()),
             int((expired & fresh).sum()),
             np.bincount(shards[codes[late]], minlength=self._shard_count),
             not_finite,
         )
+
+    def _judge(self, batch: Admitted) -> tuple[Bools, Bools | None]:
+        """Rows that are expired, and those that are duplicates; None if none can be."""
+        expired = _older(batch, self._expiry_us)
+        if batch.origins is None:
+            return expired, None
+        was_good = batch.origins.at(batch.offsets).was_good
+        duplicate = was_good & ~expired
+        # Too late for the view, and driven again: only what no tile is kept for stays out.
+        return np.where(was_good, _older(batch, self._shape.retention_us), expired), duplicate
 
     def _passes(self, frame: pl.DataFrame) -> np.ndarray:
         """Rows that the view's `where` and its key columns let through."""
@@ -177,6 +186,14 @@ class Lifter:
             if count:
                 not_finite[name] = count
         return columns, not_finite
+
+
+def _older(batch: Admitted, bound_us: int | None) -> Bools:
+    """Rows that lie further behind their own watermark than `bound_us`; None is no bound."""
+    if bound_us is None:
+        return np.zeros(len(batch.offsets), dtype=bool)
+    # Added, not taken away: the watermark may be `NEVER_US`.
+    return batch.event_us + bound_us < batch.watermark_us
 
 
 def _by_key_and_time(codes: Int64s, event_us: Int64s) -> Int64s:

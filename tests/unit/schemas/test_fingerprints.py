@@ -54,7 +54,6 @@ OPERATIONAL = {
     "owner": view(owner="risk"),
     "description": view(description="what a card spends"),
     "history": view(history="1h"),
-    "allowed lateness": view(allowed_lateness="1h"),
     "disorder": view({"disorder": "1m"}),
     "source": view({"source": tg.Kafka("payments")}),
     "partition column": view({"partition_by": "card_id"}),
@@ -70,6 +69,7 @@ OPERATIONAL = {
 }
 
 STRUCTURAL = {
+    "allowed lateness": view(allowed_lateness="1h"),
     "where": view(where=pl.col("amount") >= 0),
     "no where": view(where=None),
     "a constant of another type": view(where=pl.col("amount") > 0.0),

@@ -1,0 +1,217 @@
+"""Records driven again: a partition of their own beside a stream's log.
+
+A record that was dead-lettered, or that some view found too old, is given to the engine once more
+as a record of partition `redrive-<identity>`, with the watermark of the row that it was. So it is
+judged as if it had been right the first time, live and in every replay. A position is driven again
+once, however often that is asked for: it is unique in the file, and the file is the partition.
+
+One SQLite file a stream, made by the first redrive, `synchronous=FULL`:
+
+    log(identity, stream)
+    records(offset, partition, first_offset, watermark_us, was_good, log_us, hash, payload)
+
+`partition` and `first_offset` say which record this was, `log_us` when it was driven again, `hash`
+is the xxh3 of the payload with the offset as its seed. Offsets ascend from 0 without gaps.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xxhash
+
+from ..schemas.errors import FormatUnknown
+from ..schemas.redriven import REDRIVEN_PREFIX
+from .local_file import damaged, named_errors, writing
+from .payloads import Payloads
+from .source import Origins, RawBatch
+
+APPLICATION_ID: Final = 0x54475244  # "TGRD" in the file's header
+FORMAT_VERSION: Final = 1
+_BUSY_TIMEOUT_S: Final = 30.0
+_TABLES: Final = """
+CREATE TABLE log (identity TEXT NOT NULL, stream TEXT NOT NULL);
+CREATE TABLE records (
+    offset INTEGER PRIMARY KEY, partition TEXT NOT NULL, first_offset INTEGER NOT NULL,
+    watermark_us INTEGER NOT NULL, was_good INTEGER NOT NULL, log_us INTEGER NOT NULL,
+    hash INTEGER NOT NULL, payload BLOB NOT NULL,
+    UNIQUE (partition, first_offset)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """A record to be driven again: which it was, the watermark of its row, and its bytes now.
+
+    `was_good` if it was an event already, and only too old for some view.
+    """
+
+    partition: str
+    offset: int
+    watermark_us: int
+    was_good: bool
+    payload: bytes
+
+
+class RedriveFile:
+    """The records of one stream that were driven again. Safe for several processes."""
+
+    def __init__(self, path: Path, stream: str) -> None:
+        """Open the file of `stream`, if there is one; `append` makes it.
+
+        Raises `FormatUnknown` for a file that is none, `SourceError` for one that is damaged.
+        """
+        self._path = path
+        self._stream = stream
+        self._db: sqlite3.Connection | None = None
+        self._partition = ""
+        self._connect()
+
+    @property
+    def partition(self) -> str | None:
+        """The partition that the records make; None as long as there are none."""
+        if self._db is None:
+            self._connect()
+        return self._partition or None
+
+    def append(self, records: Sequence[Redriven], log_us: int) -> int:
+        """Append those records that were never driven again; returns their number.
+
+        They are durable when this returns: all of them, or none if it raises.
+        """
+        if not records:
+            return 0
+        self._create()
+        with named_errors(self._path), writing(self._connected):
+            db = self._connected
+            (end,) = db.execute("SELECT ifnull(max(offset) + 1, 0) FROM records").fetchone()
+            first = end
+            for one in records:
+                done = db.execute(
+                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        end,
+                        one.partition,
+                        one.offset,
+                        one.watermark_us,
+                        one.was_good,
+                        log_us,
+                        _hash(one.payload, end),
+                        one.payload,
+                    ),
+                )
+                end += done.rowcount
+        return int(end - first)
+
+    def end(self) -> int:
+        """The offset that the next record will get."""
+        if self.partition is None:
+            return 0
+        with named_errors(self._path):
+            query = "SELECT ifnull(max(offset) + 1, 0) FROM records"
+            return int(self._connected.execute(query).fetchone()[0])
+
+    def read(self, offset: int, rows_max: int) -> RawBatch | None:
+        """At most `rows_max` records from `offset` on; None if there are none.
+
+        Raises `SourceError` for records whose bytes are not those that were written.
+        """
+        partition = self.partition
+        if partition is None:
+            return None
+        with named_errors(self._path):
+            rows = self._connected.execute(
+                "SELECT offset, watermark_us, was_good, log_us, hash, payload FROM records"
+                " WHERE offset >= ? ORDER BY offset LIMIT ?",
+                (offset, rows_max),
+            ).fetchall()
+        if not rows:
+            return None
+        for row in rows:
+            if _hash(row[5], row[0]) != row[4]:
+                raise damaged(self._path, f"record {row[0]} does not have its hash")
+        numbers = np.array([row[:4] for row in rows], np.int64)
+        offsets = numbers[:, 0]
+        return RawBatch(
+            partition,
+            offsets,
+            numbers[:, 3],
+            Payloads.from_list([row[5] for row in rows]),
+            int(offsets[-1]) + 1,
+            origins=Origins(offsets, numbers[:, 1], numbers[:, 2] != 0),
+        )
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @property
+    def _connected(self) -> sqlite3.Connection:
+        assert self._db is not None, "nothing was driven again"
+        return self._db
+
+    def _connect(self) -> None:
+        if not self._path.exists():
+            return
+        with named_errors(self._path):
+            db = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                (application,) = db.execute("PRAGMA application_id").fetchone()
+                (version,) = db.execute("PRAGMA user_version").fetchone()
+                known = (APPLICATION_ID, FORMAT_VERSION)
+                if (application, version) != known:
+                    raise self._unknown(f"application id {application:#x}, version {version}")
+                db.execute("PRAGMA synchronous = FULL")
+                identity, stream = db.execute("SELECT * FROM log").fetchone()
+                if stream != self._stream:
+                    raise self._unknown(f"the records of stream {stream!r}")
+            except BaseException:
+                db.close()
+                raise
+        self._db, self._partition = db, f"{REDRIVEN_PREFIX}{identity}"
+
+    def _create(self) -> None:
+        """Make the file where it is missing, whole or not at all, also if several try."""
+        if self.partition is not None:
+            return
+        draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.new")
+        with named_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+                    db.execute("PRAGMA journal_mode = WAL")
+                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                    db.executescript(_TABLES)
+                    described = (uuid.uuid4().hex[:12], self._stream)
+                    db.execute("INSERT INTO log VALUES (?, ?)", described)
+                with suppress(FileExistsError):
+                    self._path.hardlink_to(draft)
+            finally:
+                draft.unlink(missing_ok=True)
+        self._connect()
+
+    def _unknown(self, got: str) -> FormatUnknown:
+        expected = f"records driven again of stream {self._stream!r}, version {FORMAT_VERSION}"
+        return FormatUnknown(where=str(self._path), got=got, expected=expected)
+
+
+def _hash(payload: bytes, offset: int) -> int:
+    unsigned = xxhash.xxh3_64_intdigest(payload, seed=offset)
+    return unsigned - (1 << 64) if unsigned >> 63 else unsigned

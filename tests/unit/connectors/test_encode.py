@@ -1,0 +1,39 @@
+"""Payloads made of columns: decoding them gives the columns again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from tegula.connectors.encode import encode
+from tests.support.records import SCHEMA, decoder, raw_batch
+
+texts = st.one_of(st.sampled_from(["", '"', "\\", "\n\r\x00", "\u2028é𝄞"]), st.text(max_size=6))
+instants = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(
+    lambda at: at.replace(tzinfo=UTC)
+)
+rows = st.fixed_dictionaries(
+    {
+        "card": st.none() | texts,
+        "amount": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "count": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "big spender": st.none() | st.booleans(),
+        "at": instants,
+        "seen": st.none() | instants.map(lambda at: at.replace(microsecond=123_000)),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(st.lists(rows, max_size=8))
+def test_law_decoding_what_was_encoded_gives_the_columns_again(given_rows):
+    schema = {name: dtype.polars for name, dtype in SCHEMA.items()}
+    frame = pl.DataFrame(given_rows, schema=schema)
+    payloads = encode(frame, SCHEMA)
+    batch = decoder().decode(raw_batch(payloads))
+    assert batch.bad == ()
+    assert_frame_equal(batch.frame, frame, check_exact=True)
