@@ -17,39 +17,12 @@ from tests.oracle import run
 from tests.oracle.conformance.judge import judge, same
 from tests.support.oracles import oracle
 
-LAST_IN_SPAN = "the newest n rows within a span of time (last(n) inside of sliding)"
-CURRENT_ALONE = "a window of what is before the instant and of the current event alone"
-ROWS_ALONE = "the newest n rows before the instant and the current event alone"
-OTHERS_AND_CURRENT = "a window of other streams' events and of the current event alone"
-ROWS_BEFORE_ROWS = "the newest n rows before some newest ones (an offset of last(n))"
 RETRACTION = "rows that are taken back (retraction): retract"
 
 FINDINGS: dict[str, tuple[str, ...]] = {
-    "openmldb.function.test_current_row.14": (LAST_IN_SPAN,),
-    "openmldb.function.test_current_row.23": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.2": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.7": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.10": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.13": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.16": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.19": (LAST_IN_SPAN,),
-    "openmldb.function.test_maxsize.24": (LAST_IN_SPAN,),
-    "openmldb.function.test_window_exclude_current_time.1": (LAST_IN_SPAN,),
-    "openmldb.function.test_window_exclude_current_time.4": (
-        CURRENT_ALONE,
-        ROWS_ALONE,
-    ),
-    "openmldb.function.test_window_exclude_current_time.7": (LAST_IN_SPAN,),
-    "openmldb.function.test_window_exclude_current_time.10": (CURRENT_ALONE,),
-    "openmldb.function.test_window_exclude_current_time.13": (ROWS_ALONE,),
     "openmldb.function.test_window_row.3": (
         "a key of type float (equal floats may differ in their bits)",
     ),
-    "openmldb.function.test_window_row_range.23-1": (LAST_IN_SPAN,),
-    "openmldb.function.test_window_row_range.24-2": (LAST_IN_SPAN,),
-    "openmldb.function.test_window_row_range.27-1": (LAST_IN_SPAN,),
-    "openmldb.integration_test.test_window_union.23": (OTHERS_AND_CURRENT,),
-    "openmldb.function.test_udaf_function.54": (ROWS_BEFORE_ROWS,),
     "chronon.mutations.update_value_retracts_old": (RETRACTION,),
     "chronon.mutations.no_snapshot_only_mutations": (RETRACTION,),
     "kafka.hopping.expired_by_grace": (

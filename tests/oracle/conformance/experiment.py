@@ -27,10 +27,19 @@ class Needs(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """How one value of a case is read from features of ours: `of` takes their values by name."""
+    """How one value of a case is read from features of ours: `of` takes their values by name.
+
+    Those in `beside` are of the second view of the experiment.
+    """
 
     features: Mapping[str, Feature]
     of: Callable[[Values], Any]
+    beside: Mapping[str, Feature] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of all that `of` takes."""
+        return (*self.features, *self.beside)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ class Probe:
 
 @dataclass
 class Experiment:
-    """One view over one stream, what arrives, and what is read of it.
+    """One view over one stream (or two of them), what arrives, and what is read of it.
+
+    `where`: which events the view takes; `beside`: which ones the second, if a reading needs it.
 
     `lateness_us`: the view's allowed lateness. `expired`: which arrivals must be refused as too
     late; none where nobody says.
@@ -68,48 +79,64 @@ class Experiment:
     readings: Mapping[str, Reading]
     probes: Sequence[Probe] = ()
     where: pl.Expr | None = None
+    beside: pl.Expr | None = None
     lateness_us: int | None = None
     expired: tuple[int, ...] = ()
     rel_tol: float = 1e-9
     abs_tol: float = 0.0
 
-    def view(self) -> tg.FeatureView:
-        """The view with a feature for everything that any reading takes.
-
-        `instants` is read by nobody: an exact window makes the view keep every instant, so that
-        reading in the past is exact to the µs also where all others are `lifetime`.
-        """
-        features = {
-            "instants": agg.count().over(tg.sliding("1us", resolution="exact")),
-            **self._features(),
-        }
+    def views(self) -> list[tg.FeatureView]:
+        """The view, and the second one if a reading needs it."""
         stream = tg.Stream(
             "events",
             schema={**self.columns, EVENT_TIME: tg.Timestamp.of("us")},
             event_time=EVENT_TIME,
             ahead=f"{self._ahead_us()}us",
         )
+        parts = [reading.features for reading in self.readings.values()]
+        views = [self._view("case", stream, parts, self.where)]
+        beside = [reading.beside for reading in self.readings.values()]
+        if any(beside):
+            views.append(self._view("beside", stream, beside, self.beside))
+        return views
+
+    def _view(
+        self,
+        name: str,
+        stream: tg.Stream,
+        parts: Sequence[Mapping[str, Feature]],
+        where: pl.Expr | None,
+    ) -> tg.FeatureView:
+        """A view with a feature for everything that any reading takes of it.
+
+        `instants` is read by nobody: an exact window makes the view keep every instant, so that
+        reading in the past is exact to the µs also where all others are `lifetime`.
+        """
+        features = {
+            "instants": agg.count().over(tg.sliding("1us", resolution="exact")),
+            **{
+                f"f{number}_{part}": feature
+                for number, some in enumerate(parts)
+                for part, feature in some.items()
+            },
+        }
         return tg.FeatureView(
-            "case",
+            name,
             entity=tg.Entity("entity", keys={key: self.columns[key] for key in self.keys}),
             stream=stream,
             features=features,
-            where=self.where,
+            where=where,
             history=f"{self._history_us()}us",
             allowed_lateness=None if self.lateness_us is None else f"{self.lateness_us}us",
         )
 
-    def _features(self) -> dict[str, Feature]:
-        return {
-            f"f{number}_{part}": feature
-            for number, reading in enumerate(self.readings.values())
-            for part, feature in reading.features.items()
-        }
-
     def features_of(self, name: str) -> dict[str, str]:
-        """The parts of a reading, with the names that the view gives them."""
-        number = list(self.readings).index(name)
-        return {part: f"f{number}_{part}" for part in self.readings[name].features}
+        """The parts of a reading, with the names of view and feature that give them."""
+        number, reading = list(self.readings).index(name), self.readings[name]
+        return {
+            part: f"{'case' if part in reading.features else 'beside'}:f{number}_{part}"
+            for part in reading.parts
+        }
 
     def served_after(self, probe: Probe) -> int:
         """The most arrivals after which the probe's value still holds.

@@ -70,7 +70,7 @@ def run(experiment: Experiment) -> dict[str, Found]:
 
 def live(experiment: Experiment) -> dict[str, Found]:
     """The stream path and the serving path: one engine, read at two ends."""
-    view, arrivals = experiment.view(), experiment.arrivals
+    views, arrivals = experiment.views(), experiment.arrivals
     streamed = _by(experiment.probes, lambda probe: probe.after)
     served = _by(experiment.probes, experiment.served_after)
     stops = sorted({*streamed, *served, len(arrivals)})
@@ -78,7 +78,7 @@ def live(experiment: Experiment) -> dict[str, Found]:
     from_state: list[Got] = []
     from_store: list[Got] = []
     expired: list[int] = []
-    with tg.TestDriver(view, at=_start_us(experiment), shards=SHARDS) as driver:
+    with tg.TestDriver(*views, at=_start_us(experiment), shards=SHARDS) as driver:
         sent = 0
         for stop in stops:
             for block in _blocks(sent, stop, single):
@@ -99,17 +99,18 @@ def live(experiment: Experiment) -> dict[str, Found]:
 
 def replayed(experiment: Experiment) -> Found:
     """The replay path: a fresh build from the archive for each stretch that a probe asks for."""
-    view, arrivals = experiment.view(), experiment.arrivals
+    views, arrivals = experiment.views(), experiment.arrivals
     wanted = _by(experiment.probes, experiment.served_after)
     got: list[Got] = []
-    with tg.TestDriver(view, at=_start_us(experiment), shards=SHARDS) as driver:
+    with tg.TestDriver(*views, at=_start_us(experiment), shards=SHARDS) as driver:
         sent = 0
         for stop in sorted({*wanted, len(arrivals)}):
             _send(driver, arrivals[sent:stop])
             sent = stop
-            before = _build(driver).id
-            driver.backfill("case")
-            assert _build(driver).id > before, "a replay makes a build of its own"
+            for view in views:
+                before = _build(driver, view.name).id
+                driver.backfill(view.name)
+                assert _build(driver, view.name).id > before, "a replay makes a build of its own"
             got += _from_state(driver, experiment, wanted.get(stop, ()))
         return Found(got, driver.outcomes("case")["expired"])
 
@@ -144,9 +145,10 @@ def _send(driver: tg.TestDriver, arrivals: Sequence[Arrival]) -> None:
         driver.send("events", rows, partition="0")
 
 
-def _build(driver: tg.TestDriver) -> Any:
-    """The newest build of the view."""
-    return max(driver.engine.deployed.builds, key=lambda build: build.id)
+def _build(driver: tg.TestDriver, view: str) -> Any:
+    """The newest build of a view."""
+    builds = [build for build in driver.engine.deployed.builds if build.view == view]
+    return max(builds, key=lambda build: build.id)
 
 
 def _from_state(
@@ -154,23 +156,30 @@ def _from_state(
 ) -> Iterator[Got]:
     """Probes read from the state: the key's rows gathered and finished at the probe's instant."""
     driver.settle()
-    build = _build(driver)
-    kinds = [kind.kind for _, kind in build.entity_keys]
+    builds = [_build(driver, view.name) for view in experiment.views()]
     for probe in probes:
-        # A null key belongs to no event, so there is nothing of it in the state.
-        key, stored = b"", [StoredKey(None, None, (), ())]
-        if None not in probe.key:
-            key = encode_key(probe.key, kinds)
-            stored = driver.engine.shards[shard_of(key, SHARDS)].read_keys(build.id, [key])
-        found = gather(build.shape, [key], stored)
-        segments = segments_of(driver.engine.shards, build.id, build.shape, [key])
-        horizon_us = np.asarray(found.horizon_us)
-        columns = finish(build.shape, found.tiles, probe.at_us, horizon_us, instants=segments)
-        parts = {
-            feature.name: (column.values[0], Status(int(column.statuses[0])).name)
-            for feature, column in zip(build.shape.features, columns, strict=True)
-        }
+        parts: dict[str, tuple[Any, str]] = {}
+        for build in builds:
+            parts |= _of_build(driver, build, probe)
         yield _read(experiment, probe, parts)
+
+
+def _of_build(driver: tg.TestDriver, build: Any, probe: Probe) -> dict[str, tuple[Any, str]]:
+    """All features of a build for the probe's key at its instant: values and statuses."""
+    kinds = [kind.kind for _, kind in build.entity_keys]
+    # A null key belongs to no event, so there is nothing of it in the state.
+    key, stored = b"", [StoredKey(None, None, (), ())]
+    if None not in probe.key:
+        key = encode_key(probe.key, kinds)
+        stored = driver.engine.shards[shard_of(key, SHARDS)].read_keys(build.id, [key])
+    found = gather(build.shape, [key], stored)
+    segments = segments_of(driver.engine.shards, build.id, build.shape, [key])
+    horizon_us = np.asarray(found.horizon_us)
+    columns = finish(build.shape, found.tiles, probe.at_us, horizon_us, instants=segments)
+    return {
+        f"{build.view}:{feature.name}": (column.values[0], Status(int(column.statuses[0])).name)
+        for feature, column in zip(build.shape.features, columns, strict=True)
+    }
 
 
 def _from_store(
@@ -179,9 +188,13 @@ def _from_store(
     """Probes answered as requests, those of one instant together."""
     driver.settle()
     answerer, resolved = _answerer(driver)
-    view = resolved.views["case"]
-    names = [f"case:{feature}" for feature in view.known]
-    instants = {f"case:{n}" for n, f in view.features.items() if f.output.kind == "time"}
+    names = [f"{name}:{one}" for name, view in resolved.views.items() for one in view.known]
+    instants = {
+        f"{name}:{one}"
+        for name, view in resolved.views.items()
+        for one, feature in view.features.items()
+        if feature.output.kind == "time"
+    }
     for at_us, group in _by(probes, lambda probe: probe.at_us).items():
         for begin in range(0, len(group), KEYS_A_REQUEST):
             some = group[begin : begin + KEYS_A_REQUEST]
@@ -212,7 +225,7 @@ def _parts(
         if name in instants and value is not None:
             value = rfc3339.parse_one(value)
         statuses = content.get("status", {}).get(name)
-        parts[name.removeprefix("case:")] = value, statuses[place] if statuses else "PRESENT"
+        parts[name] = value, statuses[place] if statuses else "PRESENT"
     return parts
 
 

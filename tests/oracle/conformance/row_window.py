@@ -2,15 +2,14 @@
 
 A row is an event, an output row a reading at its instant just after it came (`include_instant`,
 so that itself and rows of the same time before it count) or, where the current row is excluded,
-just before. Frames of time are `sliding`, exact at both edges; frames of rows are `last`. Tables
-that are history only go into the same log; the view's `where` picks those of the window.
+just before. Which windows of ours its frames are, `row_frames` says. Tables that are history only
+go into the same log; the view's `where` picks those of the window.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -18,7 +17,7 @@ import polars as pl
 import tegula as tg
 from tegula.schemas.types import DataType
 
-from . import spans, values
+from . import values
 from .experiment import (
     MS,
     Arrival,
@@ -27,10 +26,10 @@ from .experiment import (
     Probe,
     Reading,
     Translation,
-    as_ms,
     only,
     rows_of,
 )
+from .row_frames import Frame, frame_of
 
 SEMANTICS = (
     "output order time_ms rows current_row exclude_other_rows_at_same_time keep_latest_rows "
@@ -51,24 +50,8 @@ TYPES: Mapping[str, DataType] = {
 PREDICATE = re.compile(
     r"\s*(\w+)\s*(<=|>=|!=|<>|==|=|<|>)\s*('[^']*'|-?\d+(?:\.\d+)?|true|false)\s*"
 )
-EDGES: Mapping[str, int | None] = {
-    "current_row": 0,
-    "unbounded": None,
-    "unbounded_preceding": None,
-}
 FILTERED = {"count_where": "count", "sum_where": "sum", "avg_where": "avg", "min_where": "min",
             "max_where": "max"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Which rows a window of the case is over, and which of ours says the same."""
-
-    keys: tuple[str, ...]
-    order_by: str
-    tables: tuple[int, ...]
-    after_current: bool
-    window: Any
 
 
 def translate(case: Mapping[str, Any], file: Mapping[str, Any]) -> Translation:
@@ -77,6 +60,7 @@ def translate(case: Mapping[str, Any], file: Mapping[str, Any]) -> Translation:
     only(case["spec"], "outputs windows", "a spec")
     done = Translation()
     tables = [rows_of(table) for table in case["tables"]]
+    row_count = sum(map(len, tables))
     types = {column["name"]: column["type"] for column in case["tables"][0]["columns"]}
     together: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], Frame]]] = {}
     for output in case["spec"]["outputs"]:
@@ -85,95 +69,17 @@ def translate(case: Mapping[str, Any], file: Mapping[str, Any]) -> Translation:
             continue
         try:
             only(output, "name agg args window", "an output")
-            frame = frame_of(case["spec"]["windows"][output["window"]])
+            frame = frame_of(case["spec"]["windows"][output["window"]], row_count)
             check(tables, types, frame)
             reading_of(output, frame, types)
         except Needs as need:
             done.need(str(need))
             continue
-        alike = (frame.keys, frame.order_by, frame.tables, frame.after_current)
+        alike = (frame.keys, frame.order_by, frame.tables, frame.ours.after_current)
         together.setdefault(alike, []).append((output, frame))
     for outputs in together.values():
         done.experiments.append(experiment(case, tables, types, outputs))
     return done
-
-
-def frame_of(window: Mapping[str, Any]) -> Frame:
-    """The window of ours that a window of the case is; `Needs` where none is."""
-    only(
-        window,
-        "partition_by order_by frame from to exclude_current_row exclude_other_rows_at_same_time "
-        "keep_latest_rows history_also_from_tables history_excludes_table_0",
-        "a window",
-    )
-    excludes = bool(window.get("exclude_current_row"))
-    newest_back, newest_in = edge(window["to"])
-    is_current_in = not excludes and (newest_back, newest_in) == (0, True)
-    if window.get("history_excludes_table_0") and is_current_in:
-        raise Needs("a window of other streams' events and of the current event alone")
-    tables = tuple(window.get("history_also_from_tables", ()))
-    if not window.get("history_excludes_table_0"):
-        tables = (0, *tables)
-    after = not excludes
-    if window["frame"] == "time_ms":
-        ours = frame_of_time(window, newest_back, newest_in, excludes)
-    elif window["frame"] == "rows":
-        ours, after = frame_of_rows(window)
-    else:
-        raise Needs(f"a frame of {window['frame']}")
-    keys = tuple(window["partition_by"])
-    return Frame(keys, window["order_by"], tables, after, ours)
-
-
-def frame_of_time(window: Mapping[str, Any], newest: Any, newest_in: bool, excludes: bool) -> Any:
-    """`sliding`, exact; or `lifetime` where the frame has no beginning."""
-    if window.get("keep_latest_rows") is not None:
-        raise Needs("the newest n rows within a span of time (last(n) inside of sliding)")
-    oldest, oldest_in = edge(window["from"])
-    if window.get("exclude_other_rows_at_same_time") and (newest, newest_in) == (0, True):
-        if not excludes:
-            raise Needs("a window of what is before the instant and of the current event alone")
-        newest_in = False
-    sides = {True: "closed", False: "open"}
-    size = None if oldest is None else oldest - (newest or 0)
-    if newest is None or (size is not None and size < 0):
-        raise Needs("a frame that ends before it begins")
-    return spans.between(size, sides[oldest_in], sides[newest_in], newest)
-
-
-def frame_of_rows(window: Mapping[str, Any]) -> tuple[Any, bool]:
-    """`last(n)`, and whether the current row is among them: else it is read before that came."""
-    last = spans.window("last")
-    if window.get("exclude_other_rows_at_same_time"):
-        raise Needs("the newest n rows before the instant and the current event alone")
-    (oldest, oldest_in), (newest, newest_in) = edge(window["from"]), edge(window["to"])
-    if newest is None:
-        raise Needs("a frame that ends before it begins")
-    newest += not newest_in
-    excludes = bool(window.get("exclude_current_row")) or newest == 1
-    if newest > 1:
-        raise Needs("the newest n rows before some newest ones (an offset of last(n))")
-    keep = window.get("keep_latest_rows")
-    if oldest is None and keep is None:
-        return tg.lifetime(include_instant=True), not excludes
-    bounds: list[int] = [] if oldest is None else [oldest + oldest_in - excludes]
-    count = min(bounds if keep is None else [*bounds, as_ms(keep, "keep_latest_rows")])
-    if count < 1:
-        raise Needs("a frame of no rows")
-    return last(count, include_instant=True), not excludes
-
-
-def edge(side: Any) -> tuple[Any, bool]:
-    """How far back an edge lies, and whether it is in; None back: no edge."""
-    if isinstance(side, str):
-        if side not in EDGES:
-            raise Needs(f"an edge {side!r} of a window")
-        return EDGES[side], True
-    only(side, "preceding inclusive", "an edge of a window")
-    back = side["preceding"]
-    if back in (None, "unbounded"):
-        return None, True
-    return as_ms(back, "a bound of a frame"), bool(side["inclusive"])
 
 
 def check(tables: Sequence[Any], types: Mapping[str, str], frame: Frame) -> None:
@@ -201,17 +107,17 @@ def reading_of(output: Mapping[str, Any], frame: Frame, types: Mapping[str, str]
     if len(args) != 1:
         raise Needs(f"the aggregate {name} of {len(args)} columns")
     column = args[0]
+    make = values.with_current if frame.ours.is_apart else values.reading
     if column == "*":
-        return values.reading(name, None, frame.window, where=where)
+        return make(name, None, frame.ours.window, where=where)
 
     def convert(value: Any) -> Any:
         ours_are_us = types[column] == "timestamp" and name in ("min", "max", "first_value")
         return value // MS if ours_are_us else value
 
     if name == "first_value":  # of the newest row, by the file's semantics
-        newest = values.newest(column, frame.window, convert)
-        return Reading(newest.features, lambda v: newest.of(v)[1])
-    return values.reading(name, column, frame.window, where=where, convert=convert)
+        return values.newest_value(column, frame.ours.window, frame.ours.is_apart, convert)
+    return make(name, column, frame.ours.window, where=where, convert=convert)
 
 
 def predicate(text: str, types: Mapping[str, str]) -> pl.Expr:
@@ -262,16 +168,16 @@ def experiment(
         row = {**in_us(tables[table][place], types), TABLE: table}
         arrivals.append(Arrival(at_ms * MS, at_ms * MS, row))
         if table == 0:
-            after[place] = number + frame.after_current
+            after[place] = number + frame.ours.after_current
     probes = []
-    for place, expected in matched(case, tables[0]):
+    for place, row in matched(case, tables[0]):
         given = tables[0][place]
         key = tuple(in_us(given, types)[name] for name in frame.keys)
-        for output, _ in outputs:
+        for output, one in outputs:
             name = output["name"]
             where = f"row {place} ({given[frame.order_by]}), {name}"
-            at_us = given[frame.order_by] * MS
-            probes.append(Probe(where, name, key, at_us, after[place], expected[name]))
+            at_us = (given[frame.order_by] - one.ours.earlier_ms) * MS
+            probes.append(Probe(where, name, key, at_us, after[place], row[name]))
     return Experiment(
         columns={**columns, TABLE: tg.Int64},
         keys=frame.keys,
@@ -279,6 +185,7 @@ def experiment(
         readings={output["name"]: reading_of(output, one, types) for output, one in outputs},
         probes=probes,
         where=pl.col(TABLE).is_in(list(frame.tables)) if len(tables) > 1 else None,
+        beside=pl.col(TABLE) == 0,
         rel_tol=1e-5,
         abs_tol=1e-9,
     )

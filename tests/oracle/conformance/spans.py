@@ -6,6 +6,7 @@ from typing import Any
 
 import tegula as tg
 from tegula import agg
+from tegula.schemas.validation.ordered import ROWS_MAX
 
 from .experiment import CENTURY_US, MS, Needs
 
@@ -34,22 +35,41 @@ def between(size_ms: int | None, start: str, end: str, delay_ms: int = 0) -> Any
     """
     if delay_ms < 0:
         raise Needs("a window that ends after the instant (a negative offset)")
-    is_closed = {"closed": True, "open": False}
-    if size_ms is None:
+    span_us = length_us(size_ms, start, end)
+    if span_us is None:
         if delay_ms:
             raise Needs("an offset of a lifetime window")
-        return tg.lifetime(include_instant=is_closed[end])
-    length_us = size_ms * MS - 1 + is_closed[start] + is_closed[end]
-    if length_us < 1:
+        return tg.lifetime(include_instant=end == "closed")
+    if span_us < 1:
         raise Needs("a window that no instant lies in")
-    if length_us + delay_ms * MS > CENTURY_US:
+    if span_us + delay_ms * MS > CENTURY_US:
         raise Needs("a window of more than 100 years")
     return tg.sliding(
-        f"{length_us}us",
+        f"{span_us}us",
         resolution="exact",
         offset=f"{delay_ms * MS}us",
-        include_instant=is_closed[end],
+        include_instant=end == "closed",
     )
+
+
+def newest(count: int, size_ms: int | None, start: str, end: str) -> Any:
+    """The newest `count` events of the window that `between` gives."""
+    span_us = length_us(size_ms, start, end)
+    if span_us is not None and span_us < 1:
+        raise Needs("a window that no instant lies in")
+    if span_us is not None and span_us > CENTURY_US:
+        raise Needs("a window of more than 100 years")
+    if count > ROWS_MAX:
+        raise Needs(f"the newest {count} rows")
+    within = None if span_us is None else f"{span_us}us"
+    return tg.last(count, within=within, include_instant=end == "closed")
+
+
+def length_us(size_ms: int | None, start: str, end: str) -> int | None:
+    """How many instants lie in a window of that size with these sides; None: no end of them."""
+    if size_ms is None:
+        return None
+    return size_ms * MS - 1 + (start == "closed") + (end == "closed")
 
 
 def complete_hop(size_ms: int, advance_ms: int, lookback_ms: int = 0) -> Any:

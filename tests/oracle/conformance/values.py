@@ -7,11 +7,13 @@ whether the newest is null stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
 
+import tegula as tg
 from tegula import agg
 
 from .experiment import Needs, Reading
@@ -25,6 +27,15 @@ DIRECT = {
     "first": "first",
     "last": "last",
 }
+TOGETHER: Mapping[str, Callable[[Any, Any], Any]] = {
+    "count": operator.add,
+    "sum": operator.add,
+    "min": min,
+    "max": max,
+}
+CURRENT = tg.last(1, include_instant=True)
+"""The current event, just after it came."""
+
 DISTINCT = ("distinct_count", "count_distinct", "count_unique", "n_unique")
 SPREAD = {
     "stddev_pop": ("stddev", 0),
@@ -94,6 +105,86 @@ def newest(
         return True, None if values["is_null"] else convert(values["value"])
 
     return Reading(parts, of)
+
+
+def newest_value(
+    column: str,
+    window: Any,
+    is_current: bool,
+    convert: Callable[[Any], Any] = lambda value: value,
+) -> Reading:
+    """The value of the newest event, null if that is null: of the window, or the current one."""
+    of_newest = newest(column, CURRENT if is_current else window, convert)
+    found = Reading(of_newest.features, lambda v: of_newest.of(v)[1])
+    return apart(found) if is_current else found
+
+
+def with_current(
+    name: str,
+    column: str | None,
+    window: Any,
+    *,
+    where: pl.Expr | None = None,
+    convert: Callable[[Any], Any] = lambda value: value,
+) -> Reading:
+    """The aggregate over a window (None: no events) and the current event, which is not in it.
+
+    Both are read, and their values put together: counts and sums are added, a mean is their
+    quotient, of extremes the farther one counts.
+    """
+    given = {"where": where, "convert": convert}
+    current = apart(reading(name, column, CURRENT, **given))
+    if window is None:
+        return current
+    if name in TOGETHER:
+        both = {"window": reading(name, column, window, **given), "current": current}
+        return joined(both, lambda v: together(TOGETHER[name], v["window"], v["current"]))
+    if DIRECT.get(name) == "mean":
+        parts = {one: with_current(one, column, window, where=where) for one in ("sum", "count")}
+        return joined(parts, lambda v: v["sum"] / v["count"] if v["count"] else None)
+    if name in DISTINCT and column is not None:
+        each = {
+            part: Reading({"value": agg.distinct(column, where=where).over(one)}, values_of)
+            for part, one in (("window", window), ("current", CURRENT))
+        }
+        each["current"] = apart(each["current"])
+        return joined(each, lambda v: len(v["window"] | v["current"]))
+    raise Needs(f"the aggregate {name} of a window and of the current event alone")
+
+
+def together(both: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """Two values as one; null is none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return both(one, other)
+
+
+def values_of(read: Any) -> set[Any]:
+    """The different values of a list, which is null if there are none."""
+    return set(read["value"] or ())
+
+
+def apart(whole: Reading) -> Reading:
+    """A reading of the view that stands beside the window's."""
+    return Reading({}, whole.of, whole.features)
+
+
+def joined(readings: Mapping[str, Reading], of: Callable[[Any], Any]) -> Reading:
+    """One reading of several: `of` takes their values by name."""
+
+    def each(values: Any) -> Any:
+        return of(
+            {
+                name: one.of({part: values[f"{name}_{part}"] for part in one.parts})
+                for name, one in readings.items()
+            }
+        )
+
+    return Reading(
+        {f"{n}_{part}": f for n, one in readings.items() for part, f in one.features.items()},
+        each,
+        {f"{n}_{part}": f for n, one in readings.items() for part, f in one.beside.items()},
+    )
 
 
 def collected(column: str, window: Any, count_max: int) -> Reading:
