@@ -7,6 +7,9 @@ read from the state. So repetition adds nothing, and a mirror that fell behind h
 What a commit touched is in the outbox, in the state. The engine also hands the commits over in
 memory (`Committed`, `Folded`), which saves reading back what was just written; such an offer may be
 lost or refused at any time, and then the outbox says what to do.
+
+The store is not taken at its word: it may have been wiped or restored. One whose mark is not the
+one that this mirror left there is emptied and written anew.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ from ..windows.tiles import (
 )
 from .fold import Folded, gather
 from .locality import order_of_writing
+from .online.from_state import folded_through, online_bodies, online_segments
 from .online.rows import Mark, OnlineWriter, RowWrites
-from .packing import ONLINE_BODY, ONLINE_HEAD, ONLINE_SEGMENT, Stamps, pack, unpack
-from .shard import Shard, StoredKey
+from .packing import ONLINE_HEAD, Stamps, pack, unpack
+from .shard import Shard
 
 PAGE_KEYS = 4096
 """Keys, or segments, read from the state at a time."""
@@ -63,38 +67,64 @@ class Mirror:
         self._shard = shard
         self._writer = writer
         self._shapes = shapes
-        mark = writer.mark()
-        whole = mark is not None and mark.incarnation == shard.incarnation
-        self._mark = mark if mark is not None and whole else Mark(shard.incarnation, 0, ())
+        self._mark = Mark(shard.incarnation, 0, ())
+        # The marks that the store may have: two after a write of which it is not known whether it
+        # was done. None before the first look: then any mark of this incarnation will do.
+        self._left: tuple[Mark, ...] | None = None
 
     @property
     def mark(self) -> Mark:
-        """Up to where the online rows follow the state."""
+        """Up to where the online rows follow the state, as far as is known."""
         return self._mark
+
+    def is_followed(self) -> bool:
+        """Whether the store still has the mark that was left there; raises what the store raises.
+
+        If not, it was wiped or restored: no build counts as mirrored until `rebuild_missing` has
+        written it anew.
+        """
+        if self._left is None or self._writer.mark() in self._left:
+            return True
+        self._left, self._mark = (), Mark(self._shard.incarnation, 0, ())
+        return False
 
     def rebuild_missing(self) -> None:
         """Write the rows of every build that the mark does not name, then name it.
 
         Covers a new, wiped or outdated store (no build is named) and a build that was added.
         """
-        self._mark = replace(
-            self._mark, builds=tuple(b for b in self._mark.builds if b in self._shapes)
-        )
+        self._take_stock()
         for build in self._shapes:
             if build in self._mark.builds:
                 continue
             first, after = not self._mark.builds, b""
             commit = self._shard.commit_number
             while page := self._shard.scan_keys(build, after, PAGE_KEYS):
-                self._writer.write([self._from_state(build, page)], self._mark)
+                self._write([self._from_state(build, page)], self._mark)
                 self._write_segments(build, page)
                 after = page[-1]
             # The first build's rows are whole up to `commit`; with others already there, the
             # mark's commit stays, and the outbox above it brings what came since.
             commit = commit if first else self._mark.commit
-            self._put_mark(replace(self._mark, commit=commit, builds=(*self._mark.builds, build)))
+            self._write([], replace(self._mark, commit=commit, builds=(*self._mark.builds, build)))
         if not self._shapes:
-            self._put_mark(self._mark)
+            self._write([], self._mark)
+
+    def _take_stock(self) -> None:
+        """See what the store holds, and leave no row in it that its mark does not vouch for.
+
+        Such rows are of a lost state, or of a rebuild that was broken off: their keys may be gone
+        from the state, and then nothing that is written later would take them away.
+        """
+        stored, own = self._writer.mark(), Mark(self._shard.incarnation, 0, ())
+        trusted = self._left is None or stored in self._left
+        if stored is not None and trusted and stored.incarnation == own.incarnation:
+            own, self._left = stored, (stored,)
+        whole = tuple(build for build in own.builds if build in self._shapes)
+        self._mark = replace(own, builds=whole)
+        if self._shapes.keys() - set(self._mark.builds):
+            self._write([], self._mark)
+            self._writer.keep_builds(frozenset(self._mark.builds))
 
     def catch_up(self) -> None:
         """Bring the online rows up to the state by its outbox alone."""
@@ -115,9 +145,9 @@ class Mirror:
                 continue
             for page in _pages(segments_of):
                 numbers_of = [segments_of[key] for key in page]
-                self._writer.write([self._from_state(build, page, numbers_of)], self._mark)
+                self._write([self._from_state(build, page, numbers_of)], self._mark)
         commit = max(upto, self._mark.commit, *(number for number, _ in entries))
-        self._put_mark(replace(self._mark, commit=commit, positions=positions))
+        self._write([], replace(self._mark, commit=commit, positions=positions))
         self._shard.clear_outbox([number for number, _ in entries])
 
     def take(self, offers: Sequence[Offer]) -> None:
@@ -129,7 +159,7 @@ class Mirror:
             known = self._mark.positions
             reached = {o: max(at, known.get(o, 0)) for o, at in (positions or {}).items()}
             if reached:
-                self._put_mark(replace(self._mark, positions=reached))
+                self._write([], replace(self._mark, positions=reached))
             return
         numbers = [offer.commit for offer in offers]
         if numbers != list(range(self._mark.commit + 1, self._mark.commit + 1 + len(numbers))):
@@ -143,14 +173,15 @@ class Mirror:
         mark = replace(self._mark, commit=numbers[-1])
         if positions is not None:
             mark = replace(mark, positions=positions)
-        self._writer.write(writes, mark)
-        self._mark = mark
+        self._write(writes, mark)
         self._shard.clear_outbox(
             [offer.commit for offer in offers if isinstance(offer, Folded) or offer.chunks]
         )
 
-    def _put_mark(self, mark: Mark) -> None:
-        self._writer.write([], mark)
+    def _write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
+        self._left = (*(self._left or ()), mark)
+        self._writer.write(writes, mark)
+        self._left = (mark,)
         self._mark = mark
 
     def _merge(self, build: int, offers: Iterable[Offer], commit: int) -> RowWrites | None:
@@ -214,9 +245,9 @@ class Mirror:
         commit, stored = self._shard.read_with_commit(build, keys, segments)
         merged = gather(shape, keys, [replace(rows, body=None) for rows in stored])
         whole = np.full(len(keys), commit, dtype=np.uint64)
-        folded_through = np.array([_folded_through(shape, rows) for rows in stored], np.uint64)
+        folded = np.array([folded_through(shape, rows) for rows in stored], np.uint64)
         incarnation = np.full(len(keys), self._shard.incarnation, dtype=np.uint64)
-        stamps = Stamps(incarnation, whole, folded_through, merged.horizon_us)
+        stamps = Stamps(incarnation, whole, folded, merged.horizon_us)
         packed = pack(shape, merged.tiles, ONLINE_HEAD, stamps)
         heads, deletes = [], []
         for key, rows, head in zip(keys, stored, packed, strict=True):
@@ -233,9 +264,9 @@ class Mirror:
         return RowWrites(
             build,
             heads,
-            _online_bodies(shape, bodies),
+            online_bodies(shape, bodies),
             deletes,
-            _online_segments(shape, beside),
+            online_segments(shape, beside),
         )
 
     def _write_segments(self, build: int, keys: Sequence[bytes]) -> None:
@@ -250,11 +281,11 @@ class Mirror:
             page.append(row)
             size += len(row[2])
             if size >= PAGE_BYTES:
-                writes = RowWrites(build, segments=_online_segments(shape, page))
-                self._writer.write([writes], self._mark)
+                writes = RowWrites(build, segments=online_segments(shape, page))
+                self._write([writes], self._mark)
                 page, size = [], 0
-        writes = RowWrites(build, segments=_online_segments(shape, page))
-        self._writer.write([writes], self._mark)
+        writes = RowWrites(build, segments=online_segments(shape, page))
+        self._write([writes], self._mark)
 
 
 def _pages(segments_of: Mapping[bytes, Set[int]]) -> Iterator[list[bytes]]:
@@ -269,35 +300,6 @@ def _pages(segments_of: Mapping[bytes, Set[int]]) -> Iterator[list[bytes]]:
             page, size = [], 0
     if page:
         yield page
-
-
-def _online_segments(
-    shape: Shape, segments: Sequence[tuple[bytes, int, bytes | None]]
-) -> list[tuple[bytes, int, bytes | None]]:
-    """Segments of the state as online rows; those that are gone (None) as they are."""
-    there = [block for _, _, block in segments if block is not None]
-    blocks = unpack(shape, there, stamped=False)
-    names = pa.array([b""] * len(there), type=pa.large_binary())
-    keyed = KeyedTiles(names, blocks.bounds, blocks.newest_us, blocks.tiles)
-    packed = iter(pack(shape, keyed, ONLINE_SEGMENT))
-    return [
-        (key, number, None if block is None else next(packed)) for key, number, block in segments
-    ]
-
-
-def _online_bodies(shape: Shape, bodies: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """Bodies of the state as online rows, by key."""
-    blocks = unpack(shape, list(bodies.values()), stamped=True)
-    keys = pa.array(list(bodies), type=pa.large_binary())
-    keyed = KeyedTiles(keys, blocks.bounds, blocks.newest_us, blocks.tiles)
-    packed = pack(shape, keyed, ONLINE_BODY, blocks.stamps)
-    return list(zip(bodies, packed, strict=True))
-
-
-def _folded_through(shape: Shape, rows: StoredKey) -> int:
-    if rows.head is None:
-        return 0
-    return int(unpack(shape, [rows.head], stamped=True).stamps.folded_through[0])
 
 
 def _last_positions(offers: Sequence[Offer]) -> Mapping[int, int] | None:

@@ -2,20 +2,22 @@
 
 A commit hands its offers over and goes on; a mirror that falls behind takes several commits at
 once, and past a bound of waiting tiles the offers are dropped and the outbox takes their place. A
-store that refuses writes stops the mirror visibly (`fault`), never the commits.
+store that refuses writes stops the mirror visibly (`fault`), never the commits. One that was wiped
+or restored is found by looking, also while nothing is committed, and written anew.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 from ...schemas.errors import SinkError, TegulaError
 from ...state.mirror import Committed, Mirror, Offer
 from ...state.online.lmdb import LmdbWriter, WritersAsReader
+from ...state.online.rows import OnlineWriter
 from ...state.shard import Shard
 from ...windows.shape import Shape
 from ..steps.commit import ShardCommit
@@ -27,6 +29,12 @@ WAITING_TILES_MAX: Final = 2_000_000
 """Tiles that may wait in memory for the mirror; past it the outbox is read instead."""
 
 RETRY_S: Final = 1.0
+
+LOOK_S: Final = 1.0
+"""How often the stores are looked at, whether they hold what was left there."""
+
+OpenWriter = Callable[[Path, int, int], OnlineWriter]
+"""Opens the writer of (root, shard, incarnation)."""
 
 
 class Mirrors:
@@ -41,10 +49,11 @@ class Mirrors:
         root: Path,
         shapes: Mapping[int, Shape],
         now_us: Clock = now_us,
+        open_writer: OpenWriter = LmdbWriter,
     ) -> None:
         self.lag = MirrorLag(now_us)
         self._shapes = dict(shapes)
-        self._writers = [LmdbWriter(root, shard.number, shard.incarnation) for shard in shards]
+        self._writers = [open_writer(root, shard.number, shard.incarnation) for shard in shards]
         self._mirrors = [
             Mirror(shard, writer, self._shapes)
             for shard, writer in zip(shards, self._writers, strict=True)
@@ -105,10 +114,8 @@ class Mirrors:
                 if wanted is not None:
                     self._writers[place].keep_builds(wanted)
             except Exception as fault:
-                with self._ready:
-                    # The offers taken above are gone, for this shard and those after it.
-                    self._lagging = [True] * len(self._lagging)
-                    self.fault = _named(fault, place)
+                # The offers taken above are gone, for this shard and those after it.
+                self._fail(fault, place)
                 raise
         self.lag.readable(self.commits())
         with self._ready:
@@ -116,6 +123,26 @@ class Mirrors:
                 self._wanted = None
         self.fault = None
         return any(lagging) or any(offers)
+
+    def look(self) -> None:
+        """See whether every store holds what was left there; the next step mends what does not.
+
+        Raises what a store raises that cannot be asked.
+        """
+        for place, mirror in enumerate(self._mirrors):
+            try:
+                followed = mirror.is_followed()
+            except Exception as fault:
+                self._fail(fault, place)
+                raise
+            if not followed:
+                with self._ready:
+                    self._lagging[place] = True
+
+    def _fail(self, fault: Exception, place: int) -> None:
+        with self._ready:
+            self._lagging = [True] * len(self._lagging)
+            self.fault = _named(fault, place)
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is something to do, or after the time."""
@@ -168,12 +195,16 @@ class MirrorThread:
         self._thread.start()
 
     def _run(self) -> None:
+        looked_s = time.perf_counter()
         while not self._stop.is_set():
             self._mirrors.wait(timeout_s=1.0)
             began_s = time.perf_counter()
             try:
                 self._mirrors.step()
                 self._mirrors.check_readers()
+                if began_s - looked_s >= LOOK_S:
+                    looked_s = began_s
+                    self._mirrors.look()
             except Exception:  # noqa: BLE001 - `fault` says it; a thread that ended would say nothing
                 self._stop.wait(RETRY_S)
             else:

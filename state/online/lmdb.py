@@ -26,7 +26,7 @@ from ...schemas.errors import OnlineStoreFull, StateCorrupt
 from ..packing import tile_count
 from ..rows import SUFFIX_BYTES, build_prefix, segment_number, segment_suffix
 from ..segments import ROW_INSTANTS
-from .rows import Mark, Row, RowWrites, Segments
+from .rows import Mark, OnlineWriter, Row, RowWrites, Segments
 
 MAP_BYTES: Final = 64 << 30
 """Size of every mapping: the same in every process, sparse, far above need."""
@@ -186,7 +186,7 @@ class WritersAsReader:
     A process may open an environment only once, so the engine's own reads go this way.
     """
 
-    def __init__(self, writers: Sequence[LmdbWriter]) -> None:
+    def __init__(self, writers: Sequence[OnlineWriter]) -> None:
         self._writers = writers
 
     def mark(self, shard: int) -> Mark | None:

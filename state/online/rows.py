@@ -94,9 +94,15 @@ class OnlineReader(Protocol):
 
 
 class OnlineWriter(Protocol):
-    """Writes the rows of one shard; one engine owns it."""
+    """Writes the rows of one shard; one engine owns it.
 
-    def mark(self) -> Mark | None: ...
+    A store that others can reach refuses a write, by a `SinkError`, where its mark is no longer the
+    one that this writer last saw or left, and where a later incarnation has written.
+    """
+
+    def mark(self) -> Mark | None:
+        """The mark as it stands; None where nothing was mirrored."""
+        ...
 
     def heads(self, build: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """The heads as they stand now, one a key."""
@@ -110,6 +116,28 @@ class OnlineWriter(Protocol):
         """Delete the rows of all builds but `wanted`; no mark may name them any more."""
         ...
 
+    def publish(self) -> None:
+        """Let readers have these rows, if they still have those of another incarnation."""
+        ...
+
+    def check_readers(self) -> int:
+        """Free what readers that were killed still hold; returns how many there were."""
+        ...
+
+    def read(self, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
+        """As `OnlineReader.read`, for reading inside the writing process."""
+        ...
+
+    def read_with_segments(
+        self, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        """As `OnlineReader.read_with_segments`, for reading inside the writing process."""
+        ...
+
     def close(self) -> None:
         """Make everything durable and let go."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go as a crash would."""
         ...

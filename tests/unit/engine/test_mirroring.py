@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tegula.engine.runtime.ingest import Ingest, Work
-from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
+from tegula.engine.runtime.mirroring import Mirrors, MirrorThread, OpenWriter
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.state.keys import encode_key, shard_of
+from tegula.state.online.lmdb import LmdbWriter
 from tests.support.ingesting import NOON_US, admitted, build_of, event, open_shards
+from tests.support.remote_store import RemoteStore
 
 BUILD = build_of()
 SHARDS = 3
@@ -21,10 +23,13 @@ KEYS = [f"k{i}" for i in range(9)]
 class Running:
     """Ingest with mirrors behind it."""
 
-    def __init__(self, root: Path) -> None:
+    store: RemoteStore
+
+    def __init__(self, root: Path, open_writer: OpenWriter = LmdbWriter) -> None:
         self.shards = open_shards(root / "state", SHARDS)
         self.ingest = Ingest(self.shards, [BUILD])
-        self.mirrors = Mirrors(self.shards, root / "online", {BUILD.id: BUILD.shape})
+        shapes = {BUILD.id: BUILD.shape}
+        self.mirrors = Mirrors(self.shards, root / "online", shapes, open_writer=open_writer)
         self.offset = 0
         self.mirrors.step()
 
@@ -139,3 +144,64 @@ def test_rows_of_a_dropped_build_go_once_no_mark_names_it(running):
     running.mirrors.drop_builds(set())
     running.mirrors.step()
     assert running.absent() == KEYS
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Running]:
+    """Mirrors to a store on another machine, `far.store`."""
+    store = RemoteStore()
+    made = Running(tmp_path, store.open_writer)
+    made.store = store
+    yield made
+    made.mirrors.close(clean=False)
+    for shard in made.shards:
+        shard.abandon()
+
+
+@pytest.fixture
+def thread(far: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[MirrorThread]:
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.RETRY_S", 0.01)
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.LOOK_S", 0.0)
+    made = MirrorThread(far.mirrors)
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_thread_rebuilds_a_wiped_store_though_nothing_is_committed(far, thread, eventually):
+    far.commit()
+    eventually(lambda: far.mirrors.is_idle and far.mirrors.commits() == [1] * SHARDS)
+    far.store.wipe()
+    eventually(lambda: set(far.store.shards) == set(range(SHARDS)))
+    eventually(lambda: far.mirrors.mirrored(BUILD.id) == [1] * SHARDS)
+    eventually(lambda: far.absent() == [])
+
+
+def test_thread_says_that_the_store_is_down_and_brings_it_up_to_date_once_it_is_back(
+    far, thread, eventually
+):
+    far.commit()
+    eventually(lambda: far.mirrors.is_idle)
+    far.store.is_down = True
+    eventually(lambda: far.mirrors.fault is not None)  # while nothing is committed
+    far.commit()
+    assert [shard.commit_number for shard in far.shards] == [2] * SHARDS
+    assert far.mirrors.fault is not None
+    far.store.wipe()
+    far.store.is_down = False
+    eventually(lambda: far.mirrors.fault is None and far.mirrors.is_idle)
+    assert far.mirrors.commits() == [2] * SHARDS
+    assert far.absent() == []
+
+
+def test_look_tells_a_store_that_lost_its_rows_from_those_that_did_not(far):
+    far.commit()
+    far.mirrors.step()
+    far.mirrors.look()
+    assert far.mirrors.is_idle
+    del far.store.shards[1]
+    far.mirrors.look()
+    assert not far.mirrors.is_idle
+    assert [at >= 0 for at in far.mirrors.mirrored(BUILD.id)] == [True, False, True]
+    far.mirrors.step()
+    assert far.absent() == []
