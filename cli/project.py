@@ -10,15 +10,15 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, cast
 
 from ..schemas.codec import collect
 from ..schemas.definitions import Definitions
-from ..schemas.errors import DefinitionFault, DefinitionsUnloadable
+from ..schemas.errors import BadRequest, DefinitionFault, DefinitionsUnloadable
 from ..schemas.validation import validate
 
 PACKAGE: Final = "features"
@@ -60,6 +60,34 @@ def import_definitions(project: Path) -> tuple[Definitions, tuple[DefinitionsUnl
             hint="`tegula init` writes an example that works",
         )
     return definitions, tuple(unloadable)
+
+
+def load_function(project: Path, name: str) -> Callable[..., Any]:
+    """The function that `module:function` names, imported from the project's folder.
+
+    Raises `BadRequest` for another form of name, `DefinitionsUnloadable` for what the module raises
+    and for one that has no such function.
+    """
+    module, _, function = name.partition(":")
+    if not (module and function):
+        raise BadRequest(
+            "this names no function",
+            where=name,
+            expected="module:function",
+            hint="features.mend:as_number is `as_number` in features/mend.py",
+        )
+    with _importable(project):
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except Exception as fault:
+            where = _place(fault, project) or name
+            said = " ".join(str(fault).split())
+            raise DefinitionsUnloadable(
+                file=where, detail=f"{type(fault).__name__}: {said}"
+            ) from fault
+    if not callable(found):
+        raise DefinitionsUnloadable(file=name, detail="this is no function")
+    return cast("Callable[..., Any]", found)
 
 
 @contextmanager

@@ -210,6 +210,70 @@ def backfill(
 
 
 @app.command(rich_help_panel="Operating")
+def deadletter(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="What to do: list, show one, or drive again.",
+            metavar="list [STREAM] | show STREAM PARTITION OFFSET | redrive STREAM",
+        ),
+    ],
+    code: Annotated[str | None, typer.Option(help="Only those of this code.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Only those of this partition.")] = None,
+    first: Annotated[int, typer.Option("--from", help="Only from this offset on.")] = 0,
+    last: Annotated[int | None, typer.Option("--to", help="Only up to this offset.")] = None,
+    expired: Annotated[
+        str | None, typer.Option(help="Instead: events that this view found too old.")
+    ] = None,
+    mend: Annotated[
+        str | None,
+        typer.Option("--with", help="`module:function` from a record's bytes to the mended ones."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many to list.")] = 20,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, and no more.")] = False,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Records that did not count: list them, show one, drive them again when they are mended.
+
+    Example: `tegula deadletter redrive payments --code TG-202 --with features.mend:as_number`
+    """
+    from .deadletter import Options
+    from .deadletter import deadletter as run
+
+    options = Options(code, partition, first, last, expired, mend, limit, dry_run)
+    _end(run(project, words, options, json))
+
+
+@app.command(rich_help_panel="Operating")
+def checkpoint(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="`create`, `list`, or `verify` or `restore` and an id; without one the latest.",
+            metavar="create|list|verify [ID]|restore [ID]",
+        ),
+    ],
+    place: Annotated[
+        str | None,
+        typer.Option(
+            "--to", "--from", help="A folder or s3://bucket/prefix; else `checkpoint_to`."
+        ),
+    ] = None,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Copy the state elsewhere while the engine runs, see and verify copies, restore one.
+
+    Example: `tegula checkpoint create --to ../backup`; on an empty machine `tegula checkpoint
+    restore latest --from ../backup`
+    """
+    from .checkpoint import checkpoint as run
+
+    _end(run(project, words, place, json))
+
+
+@app.command(rich_help_panel="Operating")
 def status(project: Project = None, json: Json = False) -> None:
     """Streams, lag, rates, outcomes, builds and stores, as the running engine reports them.
 
