@@ -23,12 +23,31 @@ refused with `by=`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
-
-import polars as pl
-
-from .definitions import CATEGORIES_SHOWN, AggregateSpec
+from .agg_values import (
+    CAP,
+    By,
+    Input,
+    Where,
+    approx_distinct,
+    approx_quantile,
+    approx_quantiles,
+    approx_top_k,
+    approx_top_k_counts,
+    distinct,
+    entropy,
+    first_n,
+    histogram,
+    lag,
+    last_n,
+    last_n_by,
+    max_by,
+    median,
+    min_by,
+    mode,
+    top_n,
+    top_n_by,
+)
+from .definitions import AggregateSpec
 from .signatures import SIGNATURES, Signature
 from .time import Duration
 
@@ -40,6 +59,8 @@ __all__ = [
     "approx_distinct",
     "approx_quantile",
     "approx_quantiles",
+    "approx_top_k",
+    "approx_top_k_counts",
     "correlation",
     "count",
     "count_if",
@@ -79,21 +100,16 @@ __all__ = [
     "weighted_mean",
 ]
 
-Input: TypeAlias = pl.Expr | str
-Where: TypeAlias = pl.Expr | str | None
-By: TypeAlias = pl.Expr | str | None
-_CAP: Final = CATEGORIES_SHOWN
-
 
 def count(
-    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """How many events there are; with a column, in how many it is not null. An integer."""
     return AggregateSpec("count", column, where=where, by=by, cap=cap)
 
 
 def count_if(
-    predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP
+    predicate: Input, *, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """For how many events the predicate is true; null counts as not true. An integer.
 
@@ -102,12 +118,12 @@ def count_if(
     return AggregateSpec("count_if", predicate, where=where, by=by, cap=cap)
 
 
-def any(predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def any(predicate: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """Whether the predicate is true for at least one event; null where it never had a value."""
     return AggregateSpec("any", predicate, where=where, by=by, cap=cap)
 
 
-def all(predicate: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def all(predicate: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """Whether the predicate is true for every event at which it has a value; null over none."""
     return AggregateSpec("all", predicate, where=where, by=by, cap=cap)
 
@@ -118,7 +134,7 @@ def rate(
     per: Duration = "1s",
     where: Where = None,
     by: By = None,
-    cap: int = _CAP,
+    cap: int = CAP,
 ) -> AggregateSpec:
     """Events in each `per` of the window's true length; with a column, those where it is not null.
 
@@ -127,7 +143,7 @@ def rate(
     return AggregateSpec("rate", column, {"per": per}, where, by=by, cap=cap)
 
 
-def sum(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def sum(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The sum of the input: an integer for integers, else a float.
 
     Integers are summed in 128 bits; a sum past 64 bits has the status OVERFLOW. Float sums are
@@ -136,28 +152,28 @@ def sum(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -
     return AggregateSpec("sum", column, where=where, by=by, cap=cap)
 
 
-def mean(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def mean(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The arithmetic mean, a float; null over no values. Its error is that of `sum`."""
     return AggregateSpec("mean", column, where=where, by=by, cap=cap)
 
 
-def min(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def min(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The least value, of the input's type; texts are compared by their UTF-8 bytes."""
     return AggregateSpec("min", column, where=where, by=by, cap=cap)
 
 
-def max(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def max(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The greatest value, of the input's type; order as in `min`."""
     return AggregateSpec("max", column, where=where, by=by, cap=cap)
 
 
-def range(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def range(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The greatest value less the least one, of the input's type; null over no values."""
     return AggregateSpec("range", column, where=where, by=by, cap=cap)
 
 
 def variance(
-    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """The variance, a float: of a sample with `ddof=1`, of the whole population with `ddof=0`.
 
@@ -167,13 +183,13 @@ def variance(
 
 
 def stddev(
-    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input, *, ddof: int = 1, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """The standard deviation: the square root of `variance`."""
     return AggregateSpec("stddev", column, {"ddof": ddof}, where, by=by, cap=cap)
 
 
-def skew(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def skew(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """How lopsided the values lie: the third standardised moment, a float; 0 if symmetric.
 
     Null where there is no spread.
@@ -181,9 +197,7 @@ def skew(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) 
     return AggregateSpec("skew", column, where=where, by=by, cap=cap)
 
 
-def kurtosis(
-    column: Input, *, where: Where = None, by: By = None, cap: int = _CAP
-) -> AggregateSpec:
+def kurtosis(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """How heavy the tails are: the fourth standardised moment less 3, a float; 0 if normal.
 
     Null where there is no spread.
@@ -229,7 +243,7 @@ def ratio(column: Input, other: Input, *, where: Where = None, by: By = None) ->
 
 
 def slope(
-    column: Input, *, per: Duration = "1s", where: Where = None, by: By = None, cap: int = _CAP
+    column: Input, *, per: Duration = "1s", where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """By how much the column grows in each `per` of event time: the least-squares line, a float.
 
@@ -239,7 +253,7 @@ def slope(
 
 
 def time_since_first(
-    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """Seconds from the earliest event of the window to the instant of reading, a float.
 
@@ -249,7 +263,7 @@ def time_since_first(
 
 
 def time_since_last(
-    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """Seconds from the latest event of the window to the instant of reading, a float.
 
@@ -259,7 +273,7 @@ def time_since_last(
 
 
 def mean_interval(
-    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input | None = None, *, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """Seconds between events on average, a float; null over fewer than two.
 
@@ -269,7 +283,7 @@ def mean_interval(
 
 
 def decayed_sum(
-    column: Input, *, half_life: Duration, where: Where = None, by: By = None, cap: int = _CAP
+    column: Input, *, half_life: Duration, where: Where = None, by: By = None, cap: int = CAP
 ) -> AggregateSpec:
     """The sum in which each value weighs half as much every `half_life` later, a float.
 
@@ -284,7 +298,7 @@ def decayed_count(
     half_life: Duration,
     where: Where = None,
     by: By = None,
-    cap: int = _CAP,
+    cap: int = CAP,
 ) -> AggregateSpec:
     """How many events there are, each weighing half as much every `half_life` later, a float.
 
@@ -293,7 +307,7 @@ def decayed_count(
     return AggregateSpec("decayed_count", column, {"half_life": half_life}, where, by=by, cap=cap)
 
 
-def first(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def first(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The value of the earliest event that has one, of the input's type.
 
     Events at the same instant are ordered by stream, partition and offset, never by arrival.
@@ -301,121 +315,6 @@ def first(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP)
     return AggregateSpec("first", column, where=where, by=by, cap=cap)
 
 
-def last(column: Input, *, where: Where = None, by: By = None, cap: int = _CAP) -> AggregateSpec:
+def last(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The value of the latest event that has one, of the input's type; order as in `first`."""
     return AggregateSpec("last", column, where=where, by=by, cap=cap)
-
-
-def first_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """The first `n` values, a list, oldest first; order as in `first`. Null over no values."""
-    return AggregateSpec("first_n", column, {"n": n}, where, by=by)
-
-
-def last_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """The last `n` values, a list, oldest first; order as in `first`. Null over no values."""
-    return AggregateSpec("last_n", column, {"n": n}, where, by=by)
-
-
-def lag(column: Input, n: int = 1, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """The value that came `n` values before the last one; null where there are not so many."""
-    return AggregateSpec("lag", column, {"n": n}, where, by=by)
-
-
-def min_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
-    """The value at the event where `by` is least, of several such events at the earliest."""
-    return AggregateSpec("min_by", (column, by), where=where)
-
-
-def max_by(column: Input, by: Input, *, where: Where = None) -> AggregateSpec:
-    """The value at the event where `by` is greatest, of several such events at the earliest."""
-    return AggregateSpec("max_by", (column, by), where=where)
-
-
-def top_n(column: Input, n: int, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """The `n` greatest values, a list, greatest first, equal ones as often as they come.
-
-    `top_n_by` chooses by another column.
-    """
-    return AggregateSpec("top_n", column, {"n": n}, where, by=by)
-
-
-def top_n_by(column: Input, by: Input, n: int, *, where: Where = None) -> AggregateSpec:
-    """The values at the `n` events where `by` is greatest, a list, the greatest first.
-
-    Of events with the same `by` the earliest first, as in `max_by`. Null over no values.
-    """
-    return AggregateSpec("top_n_by", (column, by), {"n": n}, where)
-
-
-def last_n_by(column: Input, by: Input, n: int, *, where: Where = None) -> AggregateSpec:
-    """The last `n` values in the order of `by`, a list, oldest first.
-
-    For events that carry an order of their own, such as a version or another instant. Events with
-    the same `by` are ordered as in `first`. Null over no values.
-    """
-    return AggregateSpec("last_n_by", (column, by), {"n": n}, where)
-
-
-def distinct(
-    column: Input, *, cap: int = 1000, where: Where = None, by: By = None
-) -> AggregateSpec:
-    """The different values, a list, ascending; past `cap` of them the status is OVERFLOW."""
-    return AggregateSpec("distinct", column, {"cap": cap}, where, by=by)
-
-
-def mode(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
-    """The most frequent value, of equally frequent ones the least.
-
-    Past `cap` different values the status is OVERFLOW.
-    """
-    return AggregateSpec("mode", column, {"cap": cap}, where, by=by)
-
-
-def entropy(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
-    """How evenly the values are spread over the different ones, in bits, a float.
-
-    Past `cap` different values the status is OVERFLOW.
-    """
-    return AggregateSpec("entropy", column, {"cap": cap}, where, by=by)
-
-
-def histogram(
-    column: Input, edges: Sequence[float], *, where: Where = None, by: By = None, cap: int = _CAP
-) -> AggregateSpec:
-    """How many values lie below the first edge, from each edge to the next, and from the last on.
-
-    A list of integers, one more than there are edges.
-    """
-    return AggregateSpec("histogram", column, {"edges": edges}, where, by=by, cap=cap)
-
-
-def approx_distinct(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """About how many different values there are, an integer: exact while there are few, then a
-    HyperLogLog estimate."""
-    return AggregateSpec("approx_distinct", column, where=where, by=by)
-
-
-def approx_quantile(
-    column: Input, q: float, *, where: Where = None, by: By = None
-) -> AggregateSpec:
-    """The least value that at least the share `q` of all values does not exceed, a float.
-
-    Exact of up to 512 different values, then within a few parts in a hundred of the value. Null
-    over no values.
-    """
-    return AggregateSpec("approx_quantile", column, {"q": q}, where, by=by)
-
-
-def approx_quantiles(
-    column: Input, q: Sequence[float], *, where: Where = None, by: By = None
-) -> AggregateSpec:
-    """Several of `approx_quantile`, a list of floats in the order of `q`; null over no values.
-
-    `agg.approx_quantiles("amount", q=[0.5, 0.9, 0.99])`. It keeps one state, whatever their number.
-    """
-    return AggregateSpec("approx_quantiles", column, {"q": q}, where, by=by)
-
-
-def median(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
-    """`approx_quantile` with q = 0.5: of an even number of values the lower of the middle two."""
-    return AggregateSpec("median", column, where=where, by=by)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .params import Choice, Edges, Param, Share, Shares, Span, Whole
-from .types import Bool, DataType, Float64, Int64, Kind, list_of
+from .types import Bool, DataType, Float64, Int64, Kind, list_of, map_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ _ANY: frozenset[Kind] = frozenset({"float", "int", "bool", "time", "string"})
 _NUMERIC: frozenset[Kind] = frozenset({"float", "int", "bool"})
 _NUMBER: frozenset[Kind] = frozenset({"float", "int"})
 _TEXT: frozenset[Kind] = frozenset({"string"})
+_NAMED: frozenset[Kind] = frozenset({"int", "string"})
 _ORDERED: frozenset[Kind] = frozenset({"float", "int", "bool", "time"})
 _BOOL: frozenset[Kind] = frozenset({"bool"})
 _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
@@ -61,6 +62,7 @@ _HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
 _QUANTILE: Mapping[str, Param] = MappingProxyType({"q": Share(0.5)})
 _QUANTILES: Mapping[str, Param] = MappingProxyType({"q": Shares(64)})
 _N: Mapping[str, Param] = MappingProxyType({"n": Whole(1000, 5)})
+_K: Mapping[str, Param] = MappingProxyType({"k": Whole(100, 10)})
 _LAG: Mapping[str, Param] = MappingProxyType({"n": Whole(999, 1)})
 _CAP: Mapping[str, Param] = MappingProxyType({"cap": Whole(10_000, 1000)})
 _EDGES: Mapping[str, Param] = MappingProxyType({"edges": Edges(64)})
@@ -104,6 +106,8 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "distinct": Signature(_ANY, _list, params=_CAP, varying=_ANY),
         "mode": Signature(_ANY, _same, params=_CAP, varying=_ANY),
         "entropy": Signature(_ANY, _always(Float64), params=_CAP, varying=_ANY),
+        "approx_top_k": Signature(_ANY, _list, params=_K, varying=_ANY),
+        "approx_top_k_counts": Signature(_NAMED, _always(map_of(Int64)), params=_K, varying=_NAMED),
         "histogram": Signature(_NUMBER, _always(list_of(Int64)), params=_EDGES),
         "approx_distinct": Signature(_ANY, _always(Int64), varying=_ANY),
         "approx_quantile": Signature(

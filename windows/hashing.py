@@ -46,6 +46,26 @@ def mix(bits: UInt64s) -> UInt64s:
     return mixed
 
 
+def by_hash(hashes: UInt64s, ids: Int64s, count: int) -> Int64s:
+    """Indices that sort by (id, hash), shape (n,); ids are below `count`.
+
+    >>> by_hash(np.array([9, 5, 7], np.uint64), np.array([1, 1, 0]), 2).tolist()
+    [2, 1, 0]
+    """
+    # One sort of 64-bit numbers does it: the id above the hash's own top bits. Only if these do not
+    # tell two hashes of one id apart, sort by both.
+    bits = np.uint64(max(count - 1, 0).bit_length())
+    leading = hashes >> bits
+    if bits:
+        leading |= ids.astype(np.uint64) << (np.uint64(64) - bits)
+    order: Int64s = np.argsort(leading)
+    sorted_leading, sorted_hashes = leading[order], hashes[order]
+    again = sorted_leading[1:] == sorted_leading[:-1]
+    if (sorted_hashes[1:] != sorted_hashes[:-1])[again].any():
+        return np.lexsort((hashes, ids))
+    return order
+
+
 def _hash_strings(values: pa.LargeBinaryArray) -> UInt64s:
     # A Python call a *different* string; how often each occurs costs nothing more.
     encoded: Any = values.dictionary_encode()

@@ -356,11 +356,17 @@ def test_law_one_key_finishes_as_many_do(aggregate, kind, data):
         )
         value = finish_one(aggregate, one)
         if codes[index] == VALUE:
-            scalars = value if isinstance(value, list) else [value]
+            entries = value if isinstance(value, list) else [value]
+            scalars = [one for entry in entries for one in (entry if is_pair(entry) else [entry])]
             assert {type(scalar) for scalar in scalars} <= {int, float, bytes}
             assert value == (values.to_pylist() if isinstance(values, pa.Array) else values)[index]
         else:
             assert value is (OVERFLOWED if codes[index] == OVERFLOW else None)
+
+
+def is_pair(entry: Any) -> bool:
+    """Whether it is an entry of a map: a name and its value."""
+    return isinstance(entry, tuple) and len(entry) == 2
 
 
 def finish(aggregate: Named, states: tuple[States, ...]) -> tuple[Any, Any]:

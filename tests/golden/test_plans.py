@@ -87,6 +87,8 @@ EVERY_AGGREGATE = tg.FeatureView(
         "top": agg.top_n("amount", 3).over(sliding("1d")),
         "top_shops": agg.top_n_by("merchant", "amount", 3).over(sliding("1d")),
         "newest": agg.last_n_by("amount", "items", 2).over(sliding("1d")),
+        "usual": agg.approx_top_k("merchant", k=3).over(sliding("1d")),
+        "how_often": agg.approx_top_k_counts("merchant", k=2).over(sliding("1d"), default={}),
         "shops": agg.distinct("merchant", cap=50).over(sliding("1d")),
         "usual_shop": agg.mode("merchant", cap=50).over(sliding("1d")),
         "shop_entropy": agg.entropy("merchant", cap=50).over(sliding("1d")),

@@ -196,6 +196,13 @@ def entropy(held: Held) -> Near:
     return Near(math.fsum(-p * math.log2(p) for p in shares), 1e-12)
 
 
+def top_k(held: Held) -> list[tuple[Any, int]]:
+    """The most frequent values, the least first of equals; few enough for it to be exact."""
+    often = Counter(held.values)
+    ranked = sorted(often.items(), key=lambda one: (-one[1], text_or_number(one[0])))
+    return ranked[: held.params["k"]]
+
+
 def by_other(held: Held, sign: int) -> Any:
     """The value beside the least (or greatest) number; of several the earliest."""
     return min(enumerate(held.values), key=lambda one: (sign * one[1][1], one[0]))[1][0]
@@ -271,6 +278,8 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "distinct": lambda held: sorted(set(held.values), key=text_or_number),
     "mode": mode,
     "entropy": entropy,
+    "approx_top_k": lambda held: [value for value, _ in top_k(held)],
+    "approx_top_k_counts": lambda held: {str(value): often for value, often in top_k(held)},
     "histogram": histogram,
     "first": lambda held: held.values[0],
     "last": lambda held: held.values[-1],

@@ -16,6 +16,7 @@ from .counts import COUNT
 from .decay import DECAYED_COUNT, DECAYED_SUM
 from .distinct import APPROX_DISTINCT
 from .extrema import MAX, MIN
+from .frequent import APPROX_TOP_K, APPROX_TOP_K_COUNTS
 from .histograms import HISTOGRAM
 from .lists import FIRST_N, LAG, LAST_N, TOP_N
 from .lists_by import LAST_N_BY, TOP_N_BY
@@ -74,6 +75,8 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             DISTINCT,
             MODE,
             ENTROPY,
+            APPROX_TOP_K,
+            APPROX_TOP_K_COUNTS,
             HISTOGRAM,
             APPROX_DISTINCT,
             APPROX_QUANTILE,

@@ -25,7 +25,7 @@ from ..algebra import (
     UInt64s,
     Values,
 )
-from ..hashing import hash_values
+from ..hashing import by_hash, hash_values
 from .support import (
     KINDS,
     binary,
@@ -177,19 +177,10 @@ def _union(
 
 
 def _different(hashes: UInt64s, ids: Int64s, count: int) -> tuple[UInt64s, Int64s]:
-    # The different (id, hash), sorted by both. One sort of 64-bit numbers does it: the id above the
-    # hash's own top bits. Only if these do not tell two hashes of one id apart, sort by both.
-    bits = np.uint64(max(count - 1, 0).bit_length())
-    leading = hashes >> bits
-    if bits:
-        leading |= ids.astype(np.uint64) << (np.uint64(64) - bits)
-    order = np.argsort(leading)
-    leading, hashes, ids = leading[order], hashes[order], ids[order]
-    again = leading[1:] == leading[:-1]
-    if (hashes[1:] != hashes[:-1])[again].any():
-        order = np.lexsort((hashes, ids))
-        hashes, ids = hashes[order], ids[order]
-        again = (hashes[1:] == hashes[:-1]) & (ids[1:] == ids[:-1])
+    # The different (id, hash), sorted by both.
+    order = by_hash(hashes, ids, count)
+    hashes, ids = hashes[order], ids[order]
+    again = (hashes[1:] == hashes[:-1]) & (ids[1:] == ids[:-1])
     kept = np.ones(len(hashes), bool)
     kept[1:] = ~again
     return hashes[kept], ids[kept]

@@ -13,6 +13,8 @@ from tests.oracle import naive
 GIVEN = {
     "approx_quantile": {"q": 0.75},
     "approx_quantiles": {"q": [0.75, 0.25]},
+    "approx_top_k": {"k": 2},
+    "approx_top_k_counts": {"k": 2},
     "decayed_sum": {"half_life": "5m"},
     "decayed_count": {"half_life": "5m"},
     "histogram": {"edges": [-1.0, 0.5]},
