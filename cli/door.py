@@ -8,7 +8,7 @@ verdicts and errors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -103,8 +103,7 @@ async def _made(settings: Settings) -> Serving:
 def error_of(response: httpx.Response, name: str) -> TegulaError:
     """The error that an answer holds, as the class that it was on the server."""
     try:
-        fields = dict(orjson.loads(response.content)["error"])
-        cls = _class_of(str(fields["code"]))
+        return error_from(orjson.loads(response.content)["error"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return RequestError(
             "the server answered with something else than Tegula's errors",
@@ -112,6 +111,15 @@ def error_of(response: httpx.Response, name: str) -> TegulaError:
             got=f"HTTP {response.status_code}",
             hint="check that the address is that of a Tegula server",
         )
+
+
+def error_from(said: Mapping[str, Any]) -> TegulaError:
+    """The error that another process said, as the class that it was there.
+
+    Raises `KeyError`, `TypeError` or `ValueError` where that is none.
+    """
+    fields = dict(said)
+    cls = _class_of(str(fields["code"]))
     error = cls.__new__(cls, fields["message"])
     TegulaError.__init__(
         error,

@@ -74,6 +74,14 @@ class Settings(BaseSettings):
     """The longest that a commit waits for the online store while the mirror keeps up."""
     state_memory_bytes: int = Field(256 << 20, ge=8 << 20)
     """Memory for writes, over all shards of the state."""
+    checkpoint_to: str | None = None
+    """Where checkpoints go by themselves: a folder, or `s3://bucket/prefix`."""
+    checkpoint_interval_s: float = Field(3600.0, gt=0, le=31 * 86_400)
+    """How often the engine makes one."""
+    checkpoint_keep: int = Field(24, ge=1)
+    """How many are kept there; older ones are deleted."""
+    checkpoint_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
     record_bytes_max: int = Field(1 << 20, ge=1)
     """A longer record is dead-lettered."""
     request_bytes_max: int = Field(16 << 20, ge=1)
@@ -140,6 +148,11 @@ class Settings(BaseSettings):
     def lake_path(self) -> Path:
         """The root of the Delta tables: the archive and the dead letter."""
         return self.home / "lake"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where a checkpoint is while it is being copied, and where one is asked for."""
+        return self.home / "checkpoint"
 
     @property
     def engine_status_path(self) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -297,6 +298,12 @@ class Registry:
         with self._read() as db:
             return db.scalar(query)
 
+    def streams(self) -> Mapping[str, str | None]:
+        """All streams in order of their ordinals, each with the identity of its log."""
+        query = sa.select(STREAM.c.name, STREAM.c.identity).order_by(STREAM.c.ordinal)
+        with self._read() as db:
+            return {row.name: row.identity for row in db.execute(query)}
+
     def set_log_identity(self, stream: str, identity: str) -> None:
         """Bind the stream's positions to a log; replaces what was known."""
         with self._write() as db:
@@ -305,16 +312,17 @@ class Registry:
 
     # Incarnations and progress
 
-    def next_incarnation(self, shard: int) -> int:
-        """A number for the shard that was never given before; from 1 on, only growing."""
+    def next_incarnation(self, shard: int, at_least: int = 1) -> int:
+        """A number for the shard that was never given before; only growing, from `at_least` on."""
         key = INCARNATION.c.shard == shard
         with self._write() as db:
             last = db.scalar(sa.select(INCARNATION.c.number).where(key))
             if last is None:
-                db.execute(INCARNATION.insert().values(shard=shard, number=1))
-                return 1
-            db.execute(INCARNATION.update().where(key).values(number=last + 1))
-            return int(last) + 1
+                db.execute(INCARNATION.insert().values(shard=shard, number=at_least))
+                return at_least
+            number = max(int(last) + 1, at_least)
+            db.execute(INCARNATION.update().where(key).values(number=number))
+            return number
 
     def put_progress(self, name: str, payload: dict[str, Any], now_us: int) -> None:
         """Replace what is noted under `name`."""
@@ -328,6 +336,18 @@ class Registry:
         with self._read() as db:
             row = db.execute(sa.select(PROGRESS).where(PROGRESS.c.name == name)).first()
         return None if row is None else Progress(json.loads(row.payload), row.updated_us)
+
+    # Copies
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file that the registry is, if it is one."""
+        return self._database.file
+
+    def copy_to(self, path: Path) -> bool:
+        """Copy the registry as of one moment to a new file; False if it is not a file itself."""
+        self._require_file()
+        return self._database.copy_to(path)
 
     # Access
 

@@ -7,8 +7,9 @@ that give numbers away are never deleted; a number is never used twice.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,8 +112,8 @@ PROGRESS = sa.Table(
 class Database:
     """A lazily connected database with transactions that cannot be told apart by dialect.
 
-    `name` is the URL without its password, for errors. Safe for several threads; after a fork,
-    make a new one.
+    `name` is the URL without its password, for errors; `file` an SQLite database's file. Safe for
+    several threads; after a fork, make a new one.
     """
 
     def __init__(self, url: str) -> None:
@@ -127,17 +128,31 @@ class Database:
                 expected="such as sqlite:///.tegula/registry.db or postgresql+psycopg://…",
             ) from fault
         self.name = parsed.render_as_string(hide_password=True)
-        self._file = _file(parsed)
+        self.file = _file(parsed)
 
     @property
     def absent(self) -> bool:
         """Whether this is an SQLite file that does not exist; reading would make an empty one."""
-        return self._file is not None and not self._file.exists()
+        return self.file is not None and not self.file.exists()
 
     def make_room(self) -> None:
         """Create the directory of an SQLite file."""
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def copy_to(self, path: Path) -> bool:
+        """Copy an SQLite file, as of one moment, to a new one; False for any other database."""
+        if self.file is None:
+            return False
+        with self._guard(), self._engine.connect() as connection:
+            source = connection.connection.driver_connection
+            assert isinstance(source, sqlite3.Connection)
+            try:
+                with closing(sqlite3.connect(path)) as copy:
+                    source.backup(copy)
+            except sqlite3.Error as fault:
+                raise RegistryUnreachable(where=self.name, detail=str(fault)) from fault
+        return True
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

@@ -29,6 +29,7 @@ from ..own import OwnAggregates
 from ..settings import Settings
 from ..steps.commit import ShardCommit
 from .archiving import Archiving
+from .checkpointing import Checkpointing
 from .clock import Clock, monotonic_us, now_us
 from .home import HomeLock, open_shards
 from .housekeeping import Housekeeping
@@ -103,6 +104,8 @@ class Engine:
             self.shards = open_shards(settings.state_path, settings.shards, self.registry, memory)
             self._clean = True
             opened.callback(self._close_shards)
+            self.checkpointing = Checkpointing(self)
+            opened.callback(self.checkpointing.stop)
             self._lost = self._without_state()
             self.ingest = Ingest(self.shards, self.deployed.builds)
             self.mirrors = Mirrors(self.shards, settings.online_path, self._shapes(), self.now_us)
@@ -288,6 +291,7 @@ class Engine:
 
         Raises what the survey found that cannot be gone on with.
         """
+        self.checkpointing.link()
         if not self._threaded:
             self.survey()
         if self._survey_fault is not None:

@@ -77,3 +77,11 @@ def open_shards(
             shards.append(shard)
         opened.pop_all()  # all are open: they are the caller's now
     return shards
+
+
+def write_replacing(path: Path, content: bytes) -> None:
+    """Write a file whole: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
@@ -23,7 +22,9 @@ from ...state.weighing import Scales
 from ..deployed import Deployed
 from ..settings import Settings
 from .archiving import Archiving
+from .checkpointing import Checkpointing
 from .clock import Clock
+from .home import write_replacing
 from .ingest import Ingest
 from .mirroring import Mirrors
 from .streams import StreamReader
@@ -40,6 +41,7 @@ class Observed(Protocol):
     ingest: Ingest
     mirrors: Mirrors
     archiving: Archiving
+    checkpointing: Checkpointing
     deployed: Deployed
     row_count: int
     registry_fault: TegulaError | None
@@ -90,6 +92,7 @@ class Housekeeping:
             shard.sync()
         self._engine.survey()
         builds = [build.id for build in self._engine.deployed.builds]
+        self._engine.checkpointing.turn()
         self._scales.turn(self._engine.shards, builds)
         self.report()
 
@@ -117,6 +120,7 @@ class Housekeeping:
             "mirror_fault": _shown(engine.mirrors.fault),
             "registry_fault": _shown(engine.registry_fault),
             "archive": engine.archiving.report(),
+            "checkpoints": engine.checkpointing.report(),
         }
         write_replacing(engine.settings.engine_status_path, orjson.dumps(content))
 
@@ -193,11 +197,3 @@ def outcomes(shards: Sequence[Shard], build: int) -> Mapping[str, int]:
                 for name in COUNTERS:
                     totals[name] += getattr(at, name)
     return totals
-
-
-def write_replacing(path: Path, content: bytes) -> None:
-    """Write a file whole: readers see the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...connectors.archive import ArchiveLog
 from ...connectors.decode import JsonDecoder
 from ...connectors.source import Log
@@ -88,8 +90,8 @@ class StreamReader:
             ordinal = self.ordinal(partition)
             starts = [applied_place(shards, build.id, ordinal) for build in live]
             starts.append(archived.get(partition))
-            self._begin(ordinal, partition, archived.get(partition))
             places[partition] = self._earliest(partition, starts)
+            self._begin(ordinal, partition, places[partition], archived.get(partition))
             # Not idle before it has been silent for the idle timeout under this engine.
             places[partition].last_data_us = self._now_us()
         feed = self._feed({name: place.next_offset for name, place in places.items()})
@@ -109,10 +111,13 @@ class StreamReader:
                     applied_offset=reached,
                 )
 
-    def _begin(self, ordinal: int, partition: str, archived: Place | None) -> None:
+    def _begin(self, ordinal: int, partition: str, place: Place, archived: Place | None) -> None:
         reached = 0 if archived is None else archived.next_offset
+        future = np.empty(0, np.int64)
+        if reached > place.next_offset:
+            future = self._archive.future(partition, place.next_offset)
         kept_from = self.log.bounds(partition)[0]
-        self._first.begin(ordinal, archived=reached, kept_from=kept_from)
+        self._first.begin(ordinal, archived=reached, future=future, kept_from=kept_from)
 
     def add(self, shards: Sequence[Shard], build: Build) -> None:
         """Let a build catch up: from its own positions, through the archive, then the log."""
@@ -156,10 +161,11 @@ class StreamReader:
     def _earliest(self, partition: str, starts: Sequence[Place | None]) -> Place:
         first = self.log.bounds(partition)[0]
         known = [start for start in starts if start is not None]
-        if len(known) < len(starts) or not known:
+        least = min(known, key=lambda place: place.next_offset, default=Place(first))
+        if len(known) < len(starts) and least.next_offset >= first:
             # Somebody has nothing of it yet: from the beginning, where that still is.
             return Place(first)
-        return min(known, key=lambda place: place.next_offset)
+        return least  # before the beginning of the log it is a gap, which opening the log names
 
     def _feed(self, positions: Mapping[str, int], *, threaded: bool | None = None) -> Feed:
         decoder = JsonDecoder(self.stream.schema, self.stream.event_time, self._record_bytes_max)

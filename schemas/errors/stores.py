@@ -154,6 +154,52 @@ class StateCorrupt(StateError):
         )
 
 
+class CheckpointMissing(StateError):
+    """There is no whole checkpoint of that id at the place."""
+
+    code = "TG-505"
+    http_status = 404
+
+    def __init__(self, *, where: str, got: str, expected: str = "") -> None:
+        super().__init__(
+            "there is no such checkpoint",
+            where=where,
+            got=got,
+            expected=expected,
+            hint="`tegula checkpoint list` shows those that are whole; one that was interrupted"
+            " has no manifest",
+        )
+
+
+class CheckpointDamaged(StateError):
+    """A checkpoint's manifest or file is gone, or differs from what was written."""
+
+    code = "TG-506"
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "this part of a checkpoint is damaged",
+            where=where,
+            got=detail,
+            hint="restore another one; files are shared, so verify that first",
+        )
+
+
+class HomeNotEmpty(StateError):
+    """A restore would replace what is in the home."""
+
+    code = "TG-507"
+    http_status = 409
+
+    def __init__(self, *, where: str) -> None:
+        super().__init__(
+            "a checkpoint is restored into a home without state",
+            where=where,
+            got="something that may still be wanted",
+            hint="stop the engine and the servers, and move it away; `log/` and `lake/` may stay",
+        )
+
+
 class SinkError(TegulaError):
     """A store that copies of committed data go to cannot be written."""
 
@@ -173,4 +219,34 @@ class OnlineStoreFull(SinkError):
             where=where,
             got=detail,
             hint="free some space; the mirror goes on by itself",
+        )
+
+
+class CheckpointStoreFault(SinkError):
+    """The place of the checkpoints cannot be read or written."""
+
+    code = "TG-704"
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "the place of the checkpoints cannot be read or written",
+            where=where,
+            got=detail,
+            hint="free space, or correct `checkpoint_to`; the next one is tried by itself",
+        )
+
+
+class CheckpointPlaceTaken(SinkError):
+    """Another home writes its checkpoints to this place."""
+
+    code = "TG-705"
+    http_status = 409
+    retryable = False
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "the checkpoints at this place are of another home",
+            where=where,
+            got=detail,
+            hint="give each home a place of its own in `checkpoint_to`; or stop the other one",
         )

@@ -37,6 +37,7 @@ def engine(tmp_path):
         settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
         mirrors=nothing,
         archiving=SimpleNamespace(report=dict),
+        checkpointing=SimpleNamespace(turn=lambda: None, report=dict),
         deployed=SimpleNamespace(builds=(), statuses={}),
         row_count=0,
         shards=[FullDisk()],

@@ -1,0 +1,346 @@
+"""Checkpoints end to end: what is restored from one catches up to the same values, always."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tegula as tg
+from tegula import agg
+from tegula.connectors.local_log import LocalLog
+from tegula.engine.runtime.checkpointing import Maker
+from tegula.engine.runtime.restoring import make_at_rest, restore
+from tegula.engine.settings import Settings
+from tegula.schemas.errors import (
+    CheckpointDamaged,
+    CheckpointPlaceTaken,
+    HomeNotEmpty,
+    LogRecreated,
+    LogTruncated,
+    ShardsFixed,
+    StateError,
+)
+from tegula.state.checkpoint_kept import LATEST, prune, read_manifest, verify
+from tegula.state.checkpoint_manifest import Manifest
+from tegula.state.checkpoint_store import DirectoryStore
+from tegula.state.keys import encode_key, shard_of
+
+CARD = tg.Entity("card", keys={"card_id": tg.String})
+PAYMENTS = tg.Stream(
+    "payments",
+    schema={"card_id": tg.String, "amount": tg.Float64, "at": tg.Timestamp},
+    event_time="at",
+    disorder="10m",
+)
+SPEND = tg.FeatureView(
+    "spend",
+    entity=CARD,
+    stream=PAYMENTS,
+    features={
+        "events": agg.count().over(tg.lifetime()),
+        "hour": agg.sum("amount").over(tg.sliding("1h")),
+        "exact": agg.count().over(tg.sliding("10m", resolution="exact")),
+        "newest": agg.last_n("amount", 3).over(tg.last(5)),
+    },
+)
+SHARDS = 4
+CARDS = [f"c{number}" for number in range(30)]
+
+
+class Home:
+    """A home in a folder, an engine over it now and then, and a second one that never loses any."""
+
+    def __init__(self, root: Path, chance: random.Random) -> None:
+        self.root, self.chance = root, chance
+        self.store = DirectoryStore(root / "backup")
+        self.sent: list[dict[str, object]] = []
+        self.now_us = 1_704_067_200_000_000
+        self.losses = 0
+        self.open()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(project=self.root, home=self.root / ".tegula", shards=SHARDS)
+
+    def open(self) -> None:
+        self.driver = tg.TestDriver(SPEND, home=self.root, shards=SHARDS, at=self.now_us)
+
+    def send(self, count: int = 200) -> None:
+        for _ in range(4):
+            events = [self._event() for _ in range(count // 4)]
+            self.sent += events
+            self.driver.send("payments", events, partition=str(self.chance.randint(0, 1)))
+            self.now_us += 90_000_000
+            self.driver.advance_to(self.now_us)
+            self.driver.settle()
+
+    def _event(self) -> dict[str, object]:
+        age_us = self.chance.choice((0, 1, self.chance.randint(0, 3_600_000_000)))
+        amount = self.chance.uniform(-9, 9)
+        at_us = self.now_us - age_us
+        return {"card_id": self.chance.choice(CARDS), "amount": amount, "at": at_us}
+
+    def checkpoint(self) -> Manifest:
+        engine = self.driver.engine
+        maker: Maker = Maker(engine, lambda folder: maker.link(folder))
+        return maker.make(self.store).manifest
+
+    def values(self) -> tuple[object, ...]:
+        reply = self.driver.read(SPEND, {"card_id": CARDS})
+        return reply.values, reply.statuses, self.driver.outcomes("spend")
+
+    def lose(self, *, all_of_it: bool = False) -> Path:
+        """The machine is gone; what a broker would hold, the log, is not. Returns what was lost."""
+        self.driver.crash()
+        self.driver.close()
+        self.losses += 1
+        lost = self.root / f"lost-{self.losses}"
+        self.settings.home.rename(lost)
+        if not all_of_it:
+            self.settings.home.mkdir()
+            shutil.copytree(lost / "log", self.settings.home / "log")
+        return lost
+
+    def restore(self, wanted: str = LATEST) -> list[int]:
+        manifest = read_manifest(self.store, wanted)
+        return restore(self.settings, self.store, manifest, lambda: self.now_us, nothing)
+
+
+def nothing(done: int, total: int) -> None:
+    assert done <= total
+
+
+@pytest.fixture
+def home(tmp_path: Path, seed: int) -> Iterator[Home]:
+    made = Home(tmp_path, random.Random(seed))
+    yield made
+    made.driver.close()
+
+
+@pytest.mark.parametrize("wanted", ["first", "second"])
+def test_checkpoint_restored_after_the_loss_of_all_catches_up_to_the_same_values(home, wanted):
+    home.send()
+    made = {"first": home.checkpoint()}
+    home.send()
+    made["second"] = home.checkpoint()
+    home.send()
+    expected = home.values()
+    lost = home.lose()
+    incarnations = home.restore(made[wanted].id)
+    assert all(
+        new > old.incarnation for new, old in zip(incarnations, made[wanted].shards, strict=True)
+    )
+    home.open()
+    assert [shard.incarnation for shard in home.driver.engine.shards] == incarnations
+    home.driver.settle()
+    assert home.values() == expected
+    home.send()
+    after = home.values()
+    log = home.lose() / "log"  # a home that was never lost, given the same log, agrees
+    shutil.rmtree(home.settings.home)
+    lost.rename(home.settings.home)
+    shutil.rmtree(home.settings.home / "log")
+    shutil.copytree(log, home.settings.home / "log")
+    home.open()
+    home.driver.settle()
+    assert home.values() == after
+
+
+def test_checkpoint_with_the_lake_still_there_catches_up_to_the_same_values(home):
+    home.send()
+    home.checkpoint()
+    home.send()
+    expected = home.values()
+    home.driver.engine.archiving.flush()
+    lost = home.lose()
+    shutil.copytree(lost / "lake", home.settings.lake_path)
+    home.restore()
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
+
+
+def test_checkpoint_of_a_state_at_rest_is_that_of_a_running_one(home):
+    home.send()
+    expected = home.values()
+    home.driver.crash()
+    made = make_at_rest(home.settings, home.store, lambda: home.now_us, nothing)
+    home.open()
+    again = home.checkpoint()
+    assert [one.applied for one in made.manifest.shards] == [one.applied for one in again.shards]
+    home.lose()
+    home.restore(made.manifest.id)
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
+
+
+def test_checkpoint_at_rest_needs_a_state(home, tmp_path):
+    home.lose()
+    home.open()
+    home.driver.close()
+    shutil.rmtree(home.settings.state_path)
+    with pytest.raises(StateError, match="there is no state yet"):
+        make_at_rest(home.settings, home.store, lambda: home.now_us, nothing)
+    assert not home.store.ids()
+
+
+def test_checkpoint_restored_outdates_what_an_online_store_still_holds(home):
+    home.send()
+    made = home.checkpoint()
+    home.send()
+    lost = home.lose()
+    home.restore()
+    # As a store on another machine would: it holds rows of later commits than the restored state.
+    shutil.copytree(lost / "online", home.settings.online_path)
+    home.open()
+    reader = home.driver.engine.mirrors.reader()
+    build = home.driver.engine.deployed.builds[0].id
+    for card in CARDS:
+        key = encode_key((card,), ("string",))
+        mark, _ = reader.read(shard_of(key, SHARDS), build, (key,))
+        assert mark is not None
+        assert mark.incarnation not in {shard.incarnation for shard in made.shards}
+    expected = home.values()
+    home.lose()
+    home.restore()
+    home.open()
+    assert home.values() == expected
+
+
+def test_checkpoint_restored_twice_is_another_incarnation_each_time(home):
+    home.send()
+    home.checkpoint()
+    home.lose()
+    first = home.restore()
+    home.open()
+    home.now_us += 1
+    home.lose()
+    second = home.restore()
+    assert all(b > a for a, b in zip(first, second, strict=True))
+    home.open()
+
+
+def test_restore_refuses_a_home_that_holds_state_registry_or_online_rows(home):
+    home.send()
+    home.checkpoint()
+    with pytest.raises(StateError, match="another engine holds"):
+        home.restore()
+    home.driver.close()
+    for name in ("state", "online", "registry.db"):
+        kept = home.root / "kept"
+        home.settings.home.rename(kept)
+        home.settings.home.mkdir()
+        source = kept / name
+        if source.is_dir():
+            shutil.copytree(source, home.settings.home / name)
+        else:
+            shutil.copy(source, home.settings.home / name)
+        with pytest.raises(HomeNotEmpty):
+            home.restore()
+        shutil.rmtree(home.settings.home)
+        kept.rename(home.settings.home)
+    home.open()
+
+
+def test_restore_refuses_another_number_of_shards(home):
+    home.send()
+    manifest = home.checkpoint()
+    home.lose()
+    settings = home.settings.model_copy(update={"shards": SHARDS + 1})
+    with pytest.raises(ShardsFixed):
+        restore(settings, home.store, manifest, lambda: home.now_us, nothing)
+    home.open()
+
+
+def test_restore_names_a_damaged_file_and_puts_nothing_in_place(home):
+    home.send()
+    manifest = home.checkpoint()
+    home.lose()
+    chosen = max(manifest.files, key=lambda file: file.size)
+    path = home.root / "backup" / chosen.path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert {file.checksum for file in verify(home.store, manifest, nothing)} == {chosen.checksum}
+    with pytest.raises(CheckpointDamaged, match=chosen.checksum):
+        home.restore()
+    assert not home.settings.state_path.exists()
+    assert not (home.settings.home / "registry.db").exists()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    home.restore()  # over what the attempt before left
+    home.open()
+
+
+def test_restore_of_another_log_is_told_and_nothing_is_read(home):
+    home.send()
+    home.checkpoint()
+    home.lose(all_of_it=True)
+    home.restore()
+    with pytest.raises(LogRecreated):
+        home.open()
+
+
+def test_restored_state_behind_the_beginning_of_its_log_is_told(home, monkeypatch):
+    home.send()
+    home.checkpoint()
+    home.send()
+    home.lose()
+    home.restore()
+    bounds = LocalLog.bounds
+
+    def forgetful(log: LocalLog, partition: str) -> tuple[int, int]:
+        first, end = bounds(log, partition)
+        return (end, end) if partition == "0" else (first, end)
+
+    monkeypatch.setattr(LocalLog, "bounds", forgetful)
+    with pytest.raises(LogTruncated):
+        home.open()
+    monkeypatch.undo()
+    home.open()
+
+
+def test_checkpoints_of_two_homes_never_mix(home, tmp_path, seed):
+    home.send()
+    home.checkpoint()
+    other = Home(tmp_path / "other", random.Random(seed))
+    other.store = home.store
+    other.send(8)
+    with pytest.raises(CheckpointPlaceTaken):
+        other.checkpoint()
+    other.driver.close()
+
+
+def test_checkpoint_of_a_home_that_was_replaced_is_refused(home):
+    """Both run on: the one restored elsewhere goes on with the place, the old one is told."""
+    home.send()
+    home.checkpoint()
+    lost = home.lose()
+    home.restore()
+    home.open()
+    home.send()
+    home.checkpoint()
+    new = home.lose()
+    shutil.rmtree(home.settings.home)
+    lost.rename(home.settings.home)
+    home.open()
+    with pytest.raises(CheckpointPlaceTaken):
+        home.checkpoint()
+    assert len(home.store.ids()) == 2
+    assert new.exists()
+
+
+def test_checkpoints_past_those_kept_go_and_their_files_with_them(home):
+    for _ in range(4):
+        home.send(20)
+        home.checkpoint()
+    assert prune(home.store, 2) == 2
+    left = [read_manifest(home.store, one) for one in home.store.ids()]
+    assert len(left) == 2
+    assert set(home.store.sizes()) == {f.checksum for m in left for f in m.files if f.size}
+    assert not any(verify(home.store, manifest, nothing) for manifest in left)
