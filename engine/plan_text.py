@@ -24,6 +24,7 @@ from ..windows.ladder import RUNG_US, SECOND
 from ..windows.maps import ByCategory
 from ..windows.over import OverRows, OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
+from ..windows.zoned import ZonedCalendar
 
 if TYPE_CHECKING:
     from .plan import Build, Plan, ServicePlan, StreamPlan
@@ -171,6 +172,10 @@ def window_text(window: Window) -> str:
     if isinstance(window, Calendar):
         table = window.periods
         return f"calendar {table.unit} in {table.zone}, {_which(window.current)}"
+    if isinstance(window, ZonedCalendar):
+        text = f"calendar {window.unit} in the zone of state {window.zone_slot}"
+        included = ", the instant included" if window.later_us else ""
+        return f"{text}, {_which(window.current)}{included}"
     if isinstance(window, Newest):
         return f"within {format_duration(window.within_us)}"
     return "lifetime"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..schemas.definitions import Feature, FeatureView
 from ..schemas.inputs import aggregate_name, input_node
 from ..schemas.ordered_windows import LastSpec, SessionSpec, SinceSpec
+from ..schemas.quarters import periods_about
 from ..schemas.time import format_duration, parse_duration
 from ..schemas.windows import (
     AUTO,
@@ -15,6 +16,7 @@ from ..schemas.windows import (
     SlidingSpec,
     TumblingSpec,
     WindowSpec,
+    ZonedCalendarSpec,
 )
 from ..schemas.zones import periods
 from ..windows.aggregates import AGGREGATES
@@ -33,12 +35,17 @@ from ..windows.geometry import (
 from ..windows.ladder import automatic_resolution_us
 from ..windows.maps import ByCategory
 from ..windows.over import OverRows, OverSession
+from ..windows.zoned import ZonedCalendar
 
 
-def window_of(spec: WindowSpec) -> Window:
+def window_of(spec: WindowSpec, zone_slot: int | None = None) -> Window:
     """The geometry of a validated window; one that only order cuts reads everything before t."""
     if isinstance(spec, SeriesSpec):
         return Series(tuple(window_of(one) for one in _elements(spec)))
+    if isinstance(spec, ZonedCalendarSpec):
+        assert zone_slot is not None, "the plan keeps the zone that such a window goes by"
+        later_us = int(spec.include_instant)
+        return ZonedCalendar(spec.unit, spec.current, later_us, zone_slot, periods_about)
     window = _window(spec)
     return IncludingInstant(window) if spec.include_instant else window
 

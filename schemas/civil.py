@@ -81,7 +81,8 @@ class Clock:
 
 def civil_periods(unit: str, zone: str, clock: Clock) -> Periods:
     """The table of one of `UNITS` by the clock of a zone."""
-    local_us = _local_starts(unit)
+    first, last = (np.datetime64(f"{year}-01-01") for year in (FIRST_YEAR, LAST_YEAR))
+    local_us = local_starts(unit, first, last)
     starts_us = clock.first_shows(local_us)
     grid_us = int(np.gcd.reduce(starts_us[local_us >= 0], initial=DAY_US))
     odd = np.flatnonzero(starts_us % grid_us)
@@ -93,14 +94,22 @@ def civil_periods(unit: str, zone: str, clock: Clock) -> Periods:
     return Periods(unit, zone, grid_us, digest, starts_us)
 
 
-def _local_starts(unit: str) -> Int64s:
-    """The first midnight of every period, as µs since 1970 by the local clock."""
-    first, last = np.datetime64(f"{FIRST_YEAR}", "Y"), np.datetime64(f"{LAST_YEAR}", "Y")
+def local_starts(unit: str, first: np.datetime64, last: np.datetime64) -> Int64s:
+    """The first midnight of every period that begins on one of two dates (`D`) or between them.
+
+    As µs since 1970 by the local clock.
+
+    >>> week = np.datetime64("2024-05-01"), np.datetime64("2024-05-07")
+    >>> (local_starts("week", *week) // DAY_US).tolist()  # Monday, 6 May
+    [19849]
+    """
     if unit in ("month", "year"):
-        dates = np.arange(first, last + 1, dtype=f"datetime64[{'M' if unit == 'month' else 'Y'}]")
-        dates = dates[dates <= last]
+        grid = f"datetime64[{'M' if unit == 'month' else 'Y'}]"
+        dates = np.arange(first.astype(grid), last.astype(grid) + 1).astype("datetime64[D]")
     else:
-        # 1 January 1900 was a Monday.
-        days = np.arange(first.astype("datetime64[D]"), last.astype("datetime64[D]") + 1)
-        dates = days[:: 7 if unit == "week" else 1]
+        dates = np.arange(first, last + 1)
+        if unit == "week":
+            # 5 January 1970 was a Monday.
+            dates = dates[dates.astype(np.int64) % 7 == 4]
+    dates = dates[(dates >= first) & (dates <= last)]
     return dates.astype("datetime64[us]").astype(np.int64)

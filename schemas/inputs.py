@@ -20,6 +20,7 @@ from .nodes import Literal, Node, Op
 from .ordered_windows import SinceSpec
 from .own import signature_of
 from .types import Bool, DataType
+from .windows import ZonedCalendarSpec
 
 PAIR: Final = "pair"
 _NULL: Final = Literal(None, None)
@@ -60,6 +61,12 @@ def feature_input(feature: Feature) -> Node | None:
         return node
     matches = Op("fill_null", (lower(feature.window.predicate), Literal(Bool, False)))
     return Op(PAIR, (matches if node is None else node, matches))
+
+
+def zone_input(feature: Feature) -> Node | None:
+    """What names a key's own time zone, for a window that goes by it; None for other windows."""
+    window = feature.window
+    return lower(window.tz) if isinstance(window, ZonedCalendarSpec) else None
 
 
 def aggregate_name(spec: AggregateSpec) -> str:

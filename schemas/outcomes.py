@@ -36,6 +36,7 @@ class Status(IntEnum):
     COARSE = 4  # tiles were too coarse for this instant; true bounds are in the answer
     OVERFLOW = 5  # the state passed its bound (128-bit sum, bounded set)
     ERROR = 6  # could not be read; never a number in disguise
+    NO_ZONE = 7  # the key's events name no time zone that is known, so its day cannot be told
 
 
 class RecordCode(StrEnum):

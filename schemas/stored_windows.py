@@ -25,6 +25,7 @@ from .windows import (
     SlidingSpec,
     TumblingSpec,
     WindowSpec,
+    ZonedCalendarSpec,
 )
 
 
@@ -58,6 +59,9 @@ def load_window(stored: Mapping[str, Any]) -> WindowSpec:
         return SeriesSpec(*spans, including)
     if kind == "calendar":
         return CalendarSpec(stored["unit"], stored["tz"], stored["current"], including)
+    if kind == "zoned_calendar":
+        zone = to_polars(from_json(stored["tz"]))
+        return ZonedCalendarSpec(stored["unit"], zone, stored["current"], including)
     if kind == "lifetime":
         return LifetimeSpec(including)
     raise FormatUnknown(
@@ -96,6 +100,9 @@ def _dump(window: WindowSpec) -> dict[str, Any]:
     if isinstance(window, CalendarSpec):
         named = {"unit": window.unit, "tz": window.tz}
         return {"kind": "calendar", **named, "current": window.current}
+    if isinstance(window, ZonedCalendarSpec):
+        zoned = {"unit": window.unit, "tz": to_json(lower(window.tz))}
+        return {"kind": "zoned_calendar", **zoned, "current": window.current}
     return {"kind": "lifetime"}
 
 

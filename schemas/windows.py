@@ -10,7 +10,9 @@ Every window ends before the instant, so that a value says what was known *befor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, overload
+
+import polars as pl
 
 from .ordered_windows import LastSpec, SessionSpec, SinceSpec
 from .time import Duration
@@ -72,6 +74,16 @@ class CalendarSpec:
     include_instant: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ZonedCalendarSpec:
+    """The same by the clocks of each key's own time zone, which its events name; see `calendar`."""
+
+    unit: str
+    tz: pl.Expr
+    current: bool = True
+    include_instant: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class LifetimeSpec:
     """Everything before the instant; see `lifetime`."""
@@ -88,6 +100,7 @@ WindowSpec: TypeAlias = (
     | HoppingSpec
     | SeriesSpec
     | CalendarSpec
+    | ZonedCalendarSpec
     | LifetimeSpec
     | OrderedSpec
 )
@@ -180,9 +193,21 @@ def series(
     return SeriesSpec(length, step, count, resolution, include_instant)
 
 
+@overload
 def calendar(
     unit: str, *, tz: str, current: bool = True, include_instant: bool = False
-) -> CalendarSpec:
+) -> CalendarSpec: ...
+
+
+@overload
+def calendar(
+    unit: str, *, tz: pl.Expr, current: bool = True, include_instant: bool = False
+) -> ZonedCalendarSpec: ...
+
+
+def calendar(
+    unit: str, *, tz: str | pl.Expr, current: bool = True, include_instant: bool = False
+) -> CalendarSpec | ZonedCalendarSpec:
     """A civil period in the time zone `tz`: since local midnight (`"day"`), Monday (`"week"`), the
     first of the month (`"month"`) or 1 January (`"year"`), up to the instant t.
 
@@ -194,11 +219,19 @@ def calendar(
     time zone database, such as `"Europe/Berlin"`. The calendar spans the years 1900 to 2199;
     outside of them the window is empty.
 
+    With a column as `tz`, as in `calendar("day", tz=pl.col("home_zone"))`, each key has its own
+    zone: the one that its newest event before t names. Events in which the column is null name
+    none. Where the newest name is not in the database, or no event has named one, the value is
+    null and its status `NO_ZONE`. Such a view keeps its keys for ever, and quarters of an hour
+    for as long as the window reaches.
+
     `include_instant` counts events exactly at t too: the window is that of t + 1 µs.
 
     >>> calendar("day", tz="Europe/Berlin").current
     True
     """
+    if isinstance(tz, pl.Expr):
+        return ZonedCalendarSpec(unit, tz, current, include_instant)
     return CalendarSpec(unit, tz, current, include_instant)
 
 

@@ -27,6 +27,16 @@ def zone_names() -> tuple[str, ...]:
 
 
 @cache
+def _names() -> frozenset[str]:
+    return frozenset(zone_names())
+
+
+def is_zone(name: str) -> bool:
+    """Whether a calendar may name it. Upper and lower case differ."""
+    return name in _names()
+
+
+@cache
 def periods(unit: str, zone: str) -> Periods:
     """The civil periods of a known unit in a known zone; made once a process.
 
@@ -37,11 +47,24 @@ def periods(unit: str, zone: str) -> Periods:
 
 @cache
 def _clock(name: str) -> Clock:
-    """All changes of a zone's offset: looked for once a day, then found to the second."""
+    """All changes of a zone's offset."""
+    first, last = (datetime(year, 1, 1, tzinfo=UTC) for year in (FIRST_YEAR, LAST_YEAR))
+    days = (int(one.timestamp()) // _DAY for one in (first, last))
+    return clock_between(name, next(days) - 2, next(days) + 2)
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
-        zone = ZoneInfo.from_file(file, key=name)
-    first = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()) - 2 * _DAY
-    last = int(datetime(LAST_YEAR, 1, 1, tzinfo=UTC).timestamp()) + 2 * _DAY
+        return ZoneInfo.from_file(file, key=name)
+
+
+def clock_between(name: str, first_day: int, last_day: int) -> Clock:
+    """The changes of a zone's offset between two days, counted from 1970, UTC.
+
+    They are looked for once a day, then found to the second: 1 µs a day, and 20 a change.
+    """
+    zone, first, last = _zone(name), first_day * _DAY, last_day * _DAY
     changes = [(first, _offset(zone, first)), *_changes(zone, first, last)]
     since, offset = np.array(changes, dtype=np.int64).T * SECOND_US
     return Clock(since, offset)

@@ -40,6 +40,7 @@ from ..windows.shape import Shape, WindowedFeature
 from ..windows.suffixes import small_slots
 from .single_cuts import NO_SEGMENTS, read_fine
 from .single_tiles import NO_TILES, START, BlockForm, Body, Head, SlotRead, State, Tiles, merged
+from .single_zones import KeyZone, key_zone
 
 _CODES: Final = {"<u2": "H", "u1": "B", "|u1": "B", "<u4": "I", "<u8": "Q", "<i8": "q", "<f8": "d"}
 _HEADER: Final = struct.Struct(
@@ -50,6 +51,7 @@ _PRESENT: Final = int(Status.PRESENT)
 _EMPTY: Final = int(Status.EMPTY)
 _NOT_FOUND: Final = int(Status.NOT_FOUND)
 _OVERFLOW: Final = int(Status.OVERFLOW)
+_NO_ZONE: Final = int(Status.NO_ZONE)
 
 
 class SingleAnswer(NamedTuple):
@@ -78,13 +80,15 @@ class _Finish(NamedTuple):
 class _WindowRead(NamedTuple):
     """A window, the slots that its features read, and the features.
 
-    `is_fine`: its edges may cut a tile, which the segments then refine.
+    `is_fine`: its edges may cut a tile, which the segments then refine. `zone`: where it goes by
+    the key's own time zone, how that is found.
     """
 
     window: Window
     slots: tuple[SlotRead, ...]
     finishes: tuple[_Finish, ...]
     is_fine: bool
+    zone: KeyZone | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,12 @@ class SingleKey:
     ) -> SingleAnswer | None:
         values: list[Any] = [None] * self.feature_count
         statuses = [_PRESENT if found else _NOT_FOUND] * self.feature_count
-        for window, slots, finishes, is_fine in self.reads:
-            older_us, newer_us = window.bounds(at_us)
+        for window, slots, finishes, is_fine, zone in self.reads:
+            edges = window.bounds(at_us) if zone is None else zone.bounds(body, head, at_us)
+            if edges is None and found:
+                _mark(statuses, finishes, _NO_ZONE)
+                continue
+            older_us, newer_us = edges or (at_us, at_us)
             if is_fine:
                 refined = read_fine(self.form, slots, body, head, segments, older_us, newer_us)
                 if refined is None:
@@ -182,6 +190,11 @@ class SingleKey:
         return SingleAnswer(values, statuses)
 
 
+def _mark(statuses: list[int], finishes: Sequence[_Finish], status: int) -> None:
+    for one in finishes:
+        statuses[one.place] = status
+
+
 def single_key(shape: Shape, features: Sequence[WindowedFeature]) -> SingleKey:
     """Compile the features of a shape for reading one key at a time."""
     reads = []
@@ -200,7 +213,8 @@ def single_key(shape: Shape, features: Sequence[WindowedFeature]) -> SingleKey:
             for place, one in mine
         )
         slot_reads = tuple(_slot_read(shape, number) for number in slots)
-        reads.append(_WindowRead(window, slot_reads, finishes, window.grain == INSTANT))
+        is_fine = window.grain == INSTANT
+        reads.append(_WindowRead(window, slot_reads, finishes, is_fine, key_zone(shape, window)))
     return SingleKey(
         form=_form(shape),
         retention_us=shape.retention_us,

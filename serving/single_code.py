@@ -17,6 +17,7 @@ from ..schemas.outcomes import Status
 from ..state import packing
 from ..windows.algebra import OVERFLOWED, Reading
 from .single import SingleAnswer, SingleKey
+from .single_tiles import Tiles
 
 AnswerOne = Callable[..., SingleAnswer | None]
 """`SingleKey.answer`: from a key's head and body, an instant, and segments if there are any."""
@@ -53,8 +54,22 @@ def answer(head, body, at_us, segments={{}}):
     return SingleAnswer([{values}], [{statuses}])
 """
 
-_WINDOW: Final = """\
+_EDGES: Final = """\
     older_us, newer_us = bounds{w}(at_us)
+"""
+
+_ZONED: Final = """\
+    edges = bounds{w}(
+        Tiles(body, form, count, {stamped} + count * {record}, 0, 0),
+        Tiles(head, form, recent, {stamped} + recent * {record}, 0, 0),
+        at_us,
+    )
+    if edges is None:
+        return general(head, body, at_us, segments)
+    older_us, newer_us = edges
+"""
+
+_WINDOW: Final = """\
     if older_us > first_us or newer_us <= newest_us:
         return general(head, body, at_us, segments)
     begin = bisect_left(starts, older_us)
@@ -95,6 +110,8 @@ def quick(key: SingleKey) -> AnswerOne:
         "general": key.answer,
         "header": _HEADER.unpack_from,
         "record": key.form.summary.unpack_from,
+        "Tiles": Tiles,
+        "form": key.form,
         "start": struct.Struct("<q").unpack_from,
     }
     source = _source(key, scope)
@@ -127,8 +144,8 @@ def _source(key: SingleKey, scope: dict[str, Any]) -> str:
 
 def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
     """The text that finishes the features of one window."""
-    window, slots, finishes, _ = key.reads[number]
-    scope[f"bounds{number}"] = window.bounds
+    window, slots, finishes, _, zone = key.reads[number]
+    scope[f"bounds{number}"] = window.bounds if zone is None else zone.bounds
     merged, alone = [], []
     for s, slot in enumerate(slots):
         assert slot.summary is not None, "`quick` has seen to it"
@@ -136,13 +153,14 @@ def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
         scope[f"merge{number}_{s}"] = slot.merge_one
         merged.append(f"        x{s} = merge{number}_{s}(found[{begin}:{end}], t{begin})")
         alone.append(f"        x{s} = t{begin}")
+    sizes = {"stamped": packing.STAMPED_BYTES, "record": key.form.dtype.itemsize}
     texts = [
+        (_EDGES if zone is None else _ZONED).format(w=number, **sizes),
         _WINDOW.format(
-            w=number,
             summary=key.form.summary.size,
             merged="\n".join(merged),
             alone="\n".join(alone),
-        )
+        ),
     ]
     for n, finish_one, reads_instant, params, chosen, convert, empty in finishes:
         scope |= {f"finish{n}": finish_one, f"params{n}": params, f"empty{n}": empty}

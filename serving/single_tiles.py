@@ -110,6 +110,21 @@ class Tiles:
             for slot in slots
         ]
 
+    def latest(self, fields: Sequence[int]) -> State | None:
+        """Of a slot with the last value, the state that is last in the order; None of no tiles.
+
+        Its first three fields are the value's place in that order.
+        """
+        if not self.count:
+            return None
+        records = self._records()
+        event_us = records[f"f{fields[0]}"]
+        rows = np.flatnonzero(event_us == event_us.max())
+        if len(rows) > 1:
+            rows = rows[np.lexsort([records[f"f{n}"][rows] for n in reversed(fields[1:3])])]
+        *place, value = (records[f"f{number}"][rows[-1]].item() for number in fields)
+        return (*place, *texts_at(self._block, self._heap_at, [value]))
+
     def _before(self, edge_us: int) -> int:
         """How many tiles start before `edge_us`."""
         return 0

@@ -8,6 +8,7 @@ times alone, never from a residue of the state:
 * `NOT_FOUND`: the key has no event within retention before the instant (nor in the window, which
   may include the instant);
 * `EMPTY`: nothing in this window (no row, or no value where the aggregate has none for nulls);
+* `NO_ZONE`: the window goes by the key's own time zone, and its events name none that is known;
 * `OVERFLOW`: the aggregate's bound was passed; `COARSE`: see above; else `PRESENT`.
 """
 
@@ -30,6 +31,8 @@ from .ladder import EVER_START_US
 from .series import expand, status_of
 from .shape import Shape, WindowedFeature
 from .tiles import KeyedTiles, Tiles, reduce_tiles, take_column
+from .zoned import ZonedCalendar
+from .zoned_edges import zoned_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class _WindowStates:
     coarse: np.ndarray
     start_us: np.ndarray
     end_us: np.ndarray
+    known: np.ndarray | None = None
+    """Whether the key's time zone is known; None where no zone is needed."""
 
 
 def finish(
@@ -120,14 +125,22 @@ def _collect(
     at_us: np.ndarray,
     horizon_us: np.ndarray,
 ) -> _WindowStates:
-    start_us, end_us = window.bounds(at_us)
-    held = cover(keyed, instants, start_us, end_us)
-    coarse, before = held.coarse, at_us < horizon_us
+    known = None
+    if isinstance(window, ZonedCalendar):
+        zoned = zoned_bounds(shape, keyed, instants, window, at_us, horizon_us)
+        start_us, end_us, known = zoned.start_us, zoned.end_us, zoned.known
+        held = cover(keyed, instants, start_us, end_us)
+        coarse = held.coarse & known | zoned.coarse
+    else:
+        start_us, end_us = window.bounds(at_us)
+        held = cover(keyed, instants, start_us, end_us)
+        coarse = held.coarse
+    before = at_us < horizon_us
     if before.any():
         # Behind the horizon tiles may be gone, or merged into the ever tile.
         coarse = coarse | before & (start_us < horizon_us - shape.reach_us)
     states, rows = _per_key(shape, held.tiles, held.key, len(keyed))
-    return _WindowStates(states, rows, coarse, held.start_us, held.end_us)
+    return _WindowStates(states, rows, coarse, held.start_us, held.end_us, known)
 
 
 def _per_key(
@@ -186,7 +199,7 @@ def _column(
         plain[index] = feature.default if kinds[index] == NULL else None
     if window.known is not None:
         statuses[~window.known & ~window.coarse & found] = Status.NO_ZONE
-        for index in np.flatnonzero(~window.known):
+        for index in np.flatnonzero(~window.known & (window.coarse | found)):
             plain[index] = None
     return FeatureColumn(plain, statuses, reading.start_us, reading.end_us)
 

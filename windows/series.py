@@ -24,6 +24,7 @@ _WEIGHT: Final = (
     Status.PRESENT,
     Status.COARSE,
     Status.OVERFLOW,
+    Status.NO_ZONE,
     Status.ERROR,
 )
 """Statuses by what they say of a list: one value is enough to be present, or to be coarse."""

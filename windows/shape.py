@@ -16,6 +16,7 @@ from ..schemas.types import DataType
 from .algebra import Aggregate, AggregateAt, Monoid, StateField
 from .geometry import Window
 from .ladder import HOUR, INSTANT, LADDER, MINUTE, RUNG_US, SECOND, finest_of
+from .zoned import ZonedCalendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ class Shape:
     @cached_property
     def unbounded(self) -> bool:
         """Whether some window reads everything, so that nothing may ever be dropped."""
-        return any(window.reach_us is None for window in self.windows)
+        return any(
+            window.reach_us is None or isinstance(window, ZonedCalendar) for window in self.windows
+        )
 
     @cached_property
     def retention_us(self) -> int | None:

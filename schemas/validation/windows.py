@@ -23,8 +23,9 @@ from ..windows import (
     SeriesSpec,
     SlidingSpec,
     TumblingSpec,
+    ZonedCalendarSpec,
 )
-from ..zones import zone_names
+from ..zones import is_zone, zone_names
 from .checks import did_you_mean, span_faults
 from .ordered import ordered_faults
 
@@ -43,7 +44,12 @@ def window_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
     elif isinstance(window, SeriesSpec):
         yield from _series_faults(window, place)
     elif isinstance(window, CalendarSpec):
-        yield from _calendar_faults(window, place)
+        yield from _unit_faults(window, place)
+        yield from _zone_faults(window.tz, place)
+        yield from _flag_faults(window, "current", place)
+    elif isinstance(window, ZonedCalendarSpec):
+        yield from _unit_faults(window, place)
+        yield from _flag_faults(window, "current", place)
     elif not isinstance(window, LifetimeSpec):
         yield _not_a_window(window, place)
         return
@@ -116,9 +122,10 @@ def _series_faults(window: SeriesSpec, place: str) -> Iterator[DefinitionFault]:
         yield _too_far(length_us + (count - 1) * step_us, place, "a smaller step or count")
 
 
-def _calendar_faults(window: CalendarSpec, place: str) -> Iterator[DefinitionFault]:
+def _unit_faults(
+    window: CalendarSpec | ZonedCalendarSpec, place: str
+) -> Iterator[DefinitionFault]:
     unit: Any = window.unit
-    zone: Any = window.tz
     if not isinstance(unit, str) or unit not in UNITS:
         yield BadWindow(
             "a calendar has no such unit",
@@ -127,7 +134,10 @@ def _calendar_faults(window: CalendarSpec, place: str) -> Iterator[DefinitionFau
             expected=one_of(UNITS),
             hint=did_you_mean(unit, UNITS),
         )
-    if not isinstance(zone, str) or zone not in zone_names():
+
+
+def _zone_faults(zone: Any, place: str) -> Iterator[DefinitionFault]:
+    if not isinstance(zone, str) or not is_zone(zone):
         yield BadWindow(
             "there is no such time zone",
             where=f"{place}, tz",
@@ -135,7 +145,6 @@ def _calendar_faults(window: CalendarSpec, place: str) -> Iterator[DefinitionFau
             expected="a name of the time zone database, such as 'Europe/Berlin' or 'UTC'",
             hint=_near_zones(zone),
         )
-    yield from _flag_faults(window, "current", place)
 
 
 def _near_zones(given: Any) -> str:
@@ -149,6 +158,8 @@ def _near_zones(given: Any) -> str:
     near += [whole[name] for name in get_close_matches(tried, list(whole), n=3, cutoff=0.7)]
     found = list(dict.fromkeys(map(repr, near)))[:3]
     if not found:
+        if tried.isidentifier():
+            return f"for a column that names the zone of each key, write tz=pl.col({given!r})"
         return "names are Area/City: a zone knows its summer times, an offset does not"
     *others, last = found
     return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"

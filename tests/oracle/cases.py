@@ -30,6 +30,11 @@ AHEAD_US = 10 * MINUTE_US
 
 Row = Mapping[str, Any]
 
+HERE = "here"
+"""Stands for the zone in which a story is told."""
+ZONES = (HERE, HERE, "UTC", "Asia/Kathmandu", "Pacific/Apia", "Pacific/Kiritimati", "Etc/GMT+12")
+NO_ZONES = (None, None, "", "Nowhere", "utc")
+
 
 @dataclass(frozen=True)
 class Input:
@@ -136,7 +141,13 @@ class Case:
     cap: int
 
     def view(self) -> tg.FeatureView:
-        schema = {"k": tg.String, "word": tg.String, "x": tg.Float64, "n": tg.Int64}
+        schema = {
+            "k": tg.String,
+            "word": tg.String,
+            "zone": tg.String,
+            "x": tg.Float64,
+            "n": tg.Int64,
+        }
         stream = tg.Stream(
             "events",
             schema={**schema, "yes": tg.Bool, "at": tg.Timestamp.of("us")},
@@ -260,6 +271,7 @@ rows = st.fixed_dictionaries(
         "n": st.integers(-3, 9) | st.none() | st.integers(-(2**40), 2**40),
         "yes": st.none() | st.booleans(),
         "word": words,
+        "zone": mostly(st.sampled_from(ZONES), st.sampled_from(NO_ZONES)),
         "age_us": mostly(ages_us, unlikely_ages_us),
     }
 )

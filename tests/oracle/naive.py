@@ -19,7 +19,8 @@ from tests.oracle.naive_values import OVER_NOTHING, VALUES, Held, Near, text_or_
 
 Window = Mapping[str, Any]
 """A window as plain facts: `kind`; `length`, `resolution` and `offset`, or `size`, `hop` and
-`current`, or `unit`, `zone` and `current`; and `include`, whether events at the instant count.
+`current`, or `unit`, `zone` and `current` (where the kind is `zoned`, the zone is that of the
+newest event that names one); and `include`, whether events at the instant count.
 Cut by order: `count`, and perhaps `skip` and `within`; `cap`; `gap` and `lateness`."""
 
 BY_ORDER = ("last", "since", "session")
@@ -30,7 +31,7 @@ class Event:
     """One event of a key: its time, place in the log, and the value of the input column.
 
     `matches`: what the predicate of a `since` window says of it. `category`: what it counts under
-    where a map is asked for.
+    where a map is asked for. `zone`: the time zone that it names.
     """
 
     at_us: int
@@ -39,6 +40,7 @@ class Event:
     value: Any
     matches: bool = False
     category: Any = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
         offset = window.get("offset", 0)
         start = floor(at_us - offset - window["length"], window["resolution"])
         return start, floor(at_us - offset, window["resolution"]) if offset else at_us
+    if window["kind"] == "nowhere":
+        return at_us, at_us
     if window["kind"] == "calendar":
         return naive_calendar.bounds(window, at_us)
     if window["kind"] == "hopping":
@@ -110,6 +114,23 @@ def bounds(window: Window, at_us: int) -> tuple[float, int]:
     if window["current"]:
         return edge, at_us
     return edge - window["size"], edge
+
+
+def by_own_clock(window: Window, events: Sequence[Event], at_us: int) -> Window:
+    """A window by the clock of the key's own zone as one by that zone; any other as it is."""
+    if window["kind"] != "zoned":
+        return window
+    until_us = at_us + bool(window.get("include"))
+    naming = [e for e in events if e.at_us < until_us and e.zone is not None]
+    newest = max(naming, key=lambda e: (e.at_us, e.partition, e.offset), default=None)
+    if newest is None or newest.zone not in naive_calendar.zone_names():
+        return {"kind": "nowhere", "include": window.get("include")}
+    return {**window, "kind": "calendar", "zone": newest.zone}
+
+
+def is_lost(window: Window, events: Sequence[Event], at_us: int) -> bool:
+    """Whether a key has events, and none of them names the zone that its window needs."""
+    return window["kind"] == "nowhere" and any(e.at_us < at_us for e in events)
 
 
 def by_order(window: Window, before: Sequence[Event]) -> list[Event]:
@@ -152,7 +173,7 @@ def retention_us(windows: Sequence[Window], depth_us: int, disorder_us: int) -> 
     """The greatest distance back that any window may read, and what is kept beyond it."""
     plain = [one for window in windows for one in elements(window)]
     reaches = {
-        **{kind: lambda w: math.inf for kind in ("lifetime", *BY_ORDER)},
+        **{kind: lambda w: math.inf for kind in ("lifetime", "zoned", *BY_ORDER)},
         "last": lambda w: w.get("within", math.inf),
         "sliding": lambda w: w.get("offset", 0) + w["length"] + w["resolution"] - 1,
         "calendar": naive_calendar.reach_us,
@@ -171,6 +192,9 @@ def value(
     params: Mapping[str, Any] | None = None,
 ) -> Any:
     """The value of one feature of one key at an instant; `count` counts rows."""
+    window = by_own_clock(window, events, at_us)
+    if is_lost(window, events, at_us):
+        return None
     inside = within(window, events, at_us)
     if overflows(window, inside):
         return None
@@ -196,6 +220,7 @@ def by_category(
     cap: int,
 ) -> dict[str, Any] | None:
     """The map of one key: the value over the events of each category, and of the rest."""
+    window = by_own_clock(window, events, at_us)
     inside = [e for e in within(window, events, at_us) if usable(e.value) and usable(e.category)]
     often = Counter(e.category for e in inside if e.category != "__other__")
     apart = sorted(often, key=lambda one: (-often[one], text_or_number(one)))[:cap]
@@ -214,6 +239,9 @@ def status(
     answer: Any, window: Window, events: Sequence[Event], at_us: int, retained_us: float
 ) -> str:
     """`NOT_FOUND`, `EMPTY` or `PRESENT`: how the answer `answer` of `value` is to be taken."""
+    window = by_own_clock(window, events, at_us)
+    if is_lost(window, events, at_us):
+        return "NO_ZONE"
     inside = within(window, events, at_us)
     if not inside and not any(at_us - retained_us <= e.at_us < at_us for e in events):
         return "NOT_FOUND"

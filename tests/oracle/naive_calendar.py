@@ -17,6 +17,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @cache
+def zone_names() -> frozenset[str]:
+    """All names in the pinned database."""
+    return frozenset(files("tzdata").joinpath("zones").read_text("utf-8").split())
+
+
+@cache
 def zone_of(name: str) -> ZoneInfo:
     """The zone as the pinned database has it."""
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:

@@ -42,10 +42,13 @@ from tegula.state.keys import encode_key, shard_of
 from tests.oracle import naive, naive_calendar
 from tests.oracle.cases import (
     AHEAD_US,
+    HERE,
     INPUTS,
     KEYS,
     NAIVE_PARAMS,
+    NO_ZONES,
     SHARDS,
+    ZONES,
     Case,
     Row,
     cases,
@@ -83,6 +86,7 @@ class World:
             else:
                 row = {name: value for name, value in one.items() if name != "age_us"}
                 row["at"] = now_us - one["age_us"]
+                row["zone"] = self.case.place.zone if row["zone"] == HERE else row["zone"]
                 payloads.append(row)
                 record = naive.Record(int(partition), offset, now_us, row["k"], row["at"], row)
             self.records.append(record)
@@ -99,6 +103,7 @@ class World:
                 "n": chance.choice([None, chance.randint(-2, 5)]),
                 "yes": chance.choice([None, True, False]),
                 "word": chance.choice([None, "", chance.choice("abcdefg") * chance.randint(1, 9)]),
+                "zone": chance.choice(ZONES if chance.random() < 0.9 else NO_ZONES),
                 "age_us": int(span_us * (1.05 * chance.random() ** 2 - 0.05)),
             }
             for _ in range(count)
@@ -188,7 +193,7 @@ class World:
         now_us, zone = self.driver.clock(), self.case.place.zone
         turn_us = naive_calendar.next_midnight_us(now_us, zone)
         self.driver.advance_to(turn_us)
-        row = {"k": KEYS[0], "x": 1.0, "n": 1, "yes": True, "word": "a"}
+        row = {"k": KEYS[0], "x": 1.0, "n": 1, "yes": True, "word": "a", "zone": HERE}
         self.send((partition, [{**row, "age_us": age_us} for age_us in (1, 0)]))
         for at_us in (turn_us, turn_us + 1, turn_us + SECOND_US):
             self.driver.advance_to(at_us)
@@ -226,6 +231,7 @@ class World:
                 of_row(r.row) if self.case.is_chosen(where, r.row) else None,
                 bool(r.row["yes"]),
                 r.row[self.case.by] if self.case.by else None,
+                r.row["zone"],
             )
             for r in mine
         ]
@@ -253,7 +259,7 @@ class World:
                 expected = naive.value(named, one, events, at_us, params)
             assert naive.same(value, expected), f"{where}, expected {expected!r}"
             statuses.append(naive.status(expected, one, events, at_us, self.case.retained_us()))
-        wanted = max(statuses, key=("NOT_FOUND", "EMPTY", "PRESENT", "OVERFLOW").index)
+        wanted = max(statuses, key=("NOT_FOUND", "EMPTY", "PRESENT", "OVERFLOW", "NO_ZONE").index)
         if is_past or (later and status is Status.EMPTY and wanted == "NOT_FOUND"):
             return  # only the tile's second is known, which the newest event may share
         assert status.name == wanted, where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 from hypothesis import strategies as st
 
 import tegula as tg
@@ -64,6 +65,12 @@ def calendar(place: Place, unit: str, current: bool, include: bool) -> tuple[Any
     spec = tg.calendar(unit, tz=place.zone, current=current, include_instant=include)
     facts = {"unit": unit, "zone": place.zone, "current": current, "include": include}
     return spec, {"kind": "calendar", **facts}
+
+
+def zoned(unit: str, current: bool, include: bool) -> tuple[Any, naive.Window]:
+    """A calendar window in each key's own zone, and the same as plain facts."""
+    spec = tg.calendar(unit, tz=pl.col("zone"), current=current, include_instant=include)
+    return spec, {"kind": "zoned", "unit": unit, "current": current, "include": include}
 
 
 def lifetime(include: bool) -> tuple[Any, naive.Window]:
@@ -138,5 +145,8 @@ others = st.one_of(
 def windows_in(place: Place) -> st.SearchStrategy[tuple[Any, naive.Window]]:
     """Any window; those by the clock are every third."""
     units = st.sampled_from(["day", "day", "week", "month", "year"])
-    civil = st.builds(calendar, st.just(place), units, st.booleans(), includes)
+    civil = st.one_of(
+        st.builds(calendar, st.just(place), units, st.booleans(), includes),
+        st.builds(zoned, units, st.booleans(), includes),
+    )
     return st.sampled_from([others, others, civil]).flatmap(lambda strategy: strategy)

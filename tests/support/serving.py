@@ -169,10 +169,11 @@ def rows_of(
         coarse, keep = coarsen(shape, tiles, np.full(len(tiles), horizon_us))
         coarse = _merge(shape, coarse.take(np.flatnonzero(keep)))
         before = coarse.start_us < horizon_us
-        body = _pack(shape, coarse.take(np.flatnonzero(before)), newest_us, ONLINE_BODY, horizon_us)
+        older = coarse.take(np.flatnonzero(before))
+        body = pack_row(shape, older, newest_us, ONLINE_BODY, horizon_us)
         tiles = coarse.take(np.flatnonzero(~before))
     tiles = _merge(shape, concat_tiles([tiles, tiles_of(build, late, len(events))]))
-    return _pack(shape, tiles, newest_us, ONLINE_HEAD, horizon_us), body
+    return pack_row(shape, tiles, newest_us, ONLINE_HEAD, horizon_us), body
 
 
 def segments_of(
@@ -199,7 +200,8 @@ def _merge(shape: Shape, tiles: Tiles) -> Tiles:
     return group(shape, np.zeros(len(tiles), np.int64), tiles)[1]
 
 
-def _pack(shape: Shape, tiles: Tiles, newest_us: int, kind: int, horizon_us: int) -> bytes:
+def pack_row(shape: Shape, tiles: Tiles, newest_us: int, kind: int, horizon_us: int) -> bytes:
+    """The online row of one key, of these tiles."""
     one, bounds = np.ones(1, np.uint64), np.array([0, len(tiles)])
     keyed = KeyedTiles(pa.array([b""], pa.large_binary()), bounds, np.array([newest_us]), tiles)
     return pack(shape, keyed, kind, Stamps(one, one, one, np.array([horizon_us])))[0]

@@ -23,6 +23,7 @@ def test_numbers_of_statuses_are_those_of_stored_columns():
         4: "COARSE",
         5: "OVERFLOW",
         6: "ERROR",
+        7: "NO_ZONE",
     }
 
 
