@@ -25,12 +25,6 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     "chronon.mutations.update_value_retracts_old": (RETRACTION,),
     "chronon.mutations.no_snapshot_only_mutations": (RETRACTION,),
-    "kafka.hopping.expired_by_grace": (
-        "grace by window: an event counts in one window and is too late for another",
-    ),
-    "polars.rolling_2d_sides_and_offsets": (
-        "a window that ends after the instant (a negative offset)",
-    ),
     "duckdb.at_or_before_nulls_infinity": (
         "an event time at infinity",
         "an instant that is null",

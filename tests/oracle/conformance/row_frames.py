@@ -77,6 +77,8 @@ def of_time(window: Mapping[str, Any]) -> Ours:
     (oldest, oldest_in), (newest, newest_in) = edge(window["from"]), edge(window["to"])
     if newest is None or (oldest is not None and oldest < newest):
         raise Needs("a frame that ends before it begins")
+    if oldest == newest and not (oldest_in and newest_in):
+        raise Needs("a frame of no rows")
     excludes, keep = bool(window.get("exclude_current_row")), kept(window)
     has_now = (newest, newest_in) == (0, True)
     is_apart = has_now and not excludes and is_alone(window)
