@@ -42,6 +42,7 @@ DEFINITIONS: Mapping[str, Callable[[], payments.Features]] = {
     "distinct": lambda: _over((agg.approx_distinct("amount"),), "1h", "24h", "30d"),
     "quantile": lambda: _over((agg.approx_quantile("amount", q=0.9),), "1h", "24h", "30d"),
     "top_k": lambda: _over((agg.approx_top_k("amount", k=10),), "1h", "24h", "30d"),
+    "drawdown": lambda: _over((agg.drawdown("amount"),), "1h", "24h", "30d"),
     "maps": lambda: _over((agg.sum("amount", by="merchant", cap=50),), "1h", "24h", "30d"),
     "last_n": lambda: {"mean_10": agg.mean("amount").over(last(10))},
     "since": lambda: {"sum": agg.sum("amount").over(since(pl.col("amount") > 900, cap=100))},
@@ -50,9 +51,9 @@ DEFINITIONS: Mapping[str, Callable[[], payments.Features]] = {
         "sum": agg.sum("amount").over(session("30s")),
     },
 }
-FLOORS = dict.fromkeys(("distinct", "quantile", "top_k"), (150_000, 250_000)) | dict.fromkeys(
-    ("maps", "last_n", "since", "sessions"), (100_000, None)
-)
+FLOORS = dict.fromkeys(
+    ("distinct", "quantile", "top_k", "drawdown"), (150_000, 250_000)
+) | dict.fromkeys(("maps", "last_n", "since", "sessions"), (100_000, None))
 
 
 def cpu_us(features: payments.Features, count: int) -> float:

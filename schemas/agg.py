@@ -68,6 +68,7 @@ __all__ = [
     "decayed_count",
     "decayed_sum",
     "distinct",
+    "drawdown",
     "entropy",
     "first",
     "first_n",
@@ -170,6 +171,15 @@ def max(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) ->
 def range(column: Input, *, where: Where = None, by: By = None, cap: int = CAP) -> AggregateSpec:
     """The greatest value less the least one, of the input's type; null over no values."""
     return AggregateSpec("range", column, where=where, by=by, cap=cap)
+
+
+def drawdown(column: Input, *, where: Where = None, by: By = None) -> AggregateSpec:
+    """The greatest fall from a value to a later one, of the input's type; 0 if it never falls.
+
+    "Later" is by the order of `first`. Exact of up to 1024 values, then at most a 256th of the
+    values' range less. Null over no values. The greatest rise is that of the negated column.
+    """
+    return AggregateSpec("drawdown", column, where=where, by=by)
 
 
 def variance(

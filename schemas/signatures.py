@@ -79,6 +79,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "min": Signature(_ANY, _same, varying=_TEXT),
         "max": Signature(_ANY, _same, varying=_TEXT),
         "range": Signature(_NUMBER, _same),
+        "drawdown": Signature(_NUMBER, _same, varying=_NUMBER),
         "variance": Signature(_NUMERIC, _always(Float64), params=_DDOF),
         "stddev": Signature(_NUMERIC, _always(Float64), params=_DDOF),
         "skew": Signature(_NUMERIC, _always(Float64)),

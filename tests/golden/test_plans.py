@@ -63,6 +63,7 @@ EVERY_AGGREGATE = tg.FeatureView(
         "mean_large": agg.mean("items", where=pl.col("amount") > 100).over(sliding("1d")),
         "per_minute": agg.rate(per="60s").over(sliding("1h")),
         "spread": agg.range("amount").over(sliding("1d")),
+        "fall": agg.drawdown("amount").over(sliding("1d")),
         "skew": agg.skew("amount").over(sliding("1d")),
         "kurtosis": agg.kurtosis("amount").over(sliding("1d")),
         "covariance": agg.covariance("amount", "items").over(sliding("1d")),

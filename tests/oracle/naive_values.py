@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 
@@ -69,6 +69,12 @@ def rate(held: Held) -> float | None:
     if held.start_us == -math.inf or held.end_us == held.start_us:
         return None
     return len(held.values) * 1_000_000 / (held.end_us - held.start_us)
+
+
+def drawdown(held: Held) -> Any:
+    """The greatest fall from the greatest value so far; few enough values for it to be exact."""
+    peaks = accumulate(held.values, max)
+    return max(peak - one for peak, one in zip(peaks, held.values, strict=True))
 
 
 def central(held: Held, power: int) -> Fraction:
@@ -247,6 +253,7 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "min": lambda held: min(held.values),
     "max": lambda held: max(held.values),
     "range": lambda held: max(held.values) - min(held.values),
+    "drawdown": drawdown,
     "variance": variance,
     "stddev": stddev,
     "skew": skew,

@@ -15,6 +15,7 @@ from .by_other import MAX_BY, MIN_BY
 from .counts import COUNT
 from .decay import DECAYED_COUNT, DECAYED_SUM
 from .distinct import APPROX_DISTINCT
+from .drawdowns import DRAWDOWN
 from .extrema import MAX, MIN
 from .frequent import APPROX_TOP_K, APPROX_TOP_K_COUNTS
 from .histograms import HISTOGRAM
@@ -48,6 +49,7 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             MIN,
             MAX,
             RANGE,
+            DRAWDOWN,
             VARIANCE,
             STDDEV,
             SKEW,
