@@ -18,6 +18,7 @@ from ..schemas.own import LookUp
 from ..schemas.validation import validate
 from ..state.registry import Registry, Version, ViewPrint
 from .own import OwnAggregates, own_aggregates_of
+from .plan import compile as compile_plan
 from .settings import Settings
 
 
@@ -41,11 +42,12 @@ def apply_definitions(
     `embedded` reads every stream from the embedded log, whatever its source (for tests). `own`
     finds the user's own aggregates; without it they are imported from the project's folder, as
     engines and servers will. Raises `DefinitionErrors` with every fault, `OwnAggregateMissing` for
-    an aggregate that these could not find, and what the registry raises.
+    an aggregate that these could not find, what compiling raises, and what the registry raises.
     """
     validate(definitions)
     own = own or OwnAggregates(settings.project)
     require_own(definitions, own)
+    compile_plan(definitions)  # what cannot be computed is not stored
     if embedded:
         definitions = _embedded(definitions)
     registry = Registry(settings.registry_url_or_default)
