@@ -96,7 +96,7 @@ def verify(store: Store, manifest: Manifest, progress: Progress) -> list[File]:
         for chunk in store.chunks(file.path):
             digest.update(chunk)
             size += len(chunk)
-            progress(done + size, total)
+            progress(done + min(size, file.size), total)
         done += file.size
         if (size, digest.hexdigest()) != (file.size, file.checksum):
             damaged.add(file.checksum)

@@ -35,7 +35,7 @@ def open_store(place: str | None, options: Mapping[str, str], project: Path) -> 
             hint='`[checkpoint] to = "…"` in tegula.toml, or `--at` of the command',
         )
     scheme, _, rest = place.partition("://")
-    if not rest:
+    if "://" not in place:
         return DirectoryStore(project / Path(place).expanduser())
     if scheme == "file":
         return DirectoryStore(Path(rest))

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from tests.mutants import mutants
 from tests.support.oracles import oracle
 
-pytest_plugins = ("tests.services.kafka",)
+pytest_plugins = ("tests.services.kafka", "tests.services.s3")
 
 if MUTANT := os.environ.get("TEGULA_MUTANT"):
     # Before any test imports what the mutant changes (see tests/mutants).

@@ -8,6 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tegula.schemas.errors import CheckpointDamaged
+from tegula.state.checkpoint_manifest import (
+    BuildPart,
+    File,
+    Manifest,
+    Position,
+    ShardPart,
+    StreamPart,
+    decode,
+)
 from tegula.state.packing import (
     BODY,
     CHUNK,
@@ -88,3 +98,26 @@ def test_golden_segment_rows_of_version_1_are_still_written_and_still_open(golde
     stored = [bytes.fromhex(line) for line in lines]
     assert hour_and_place(int.from_bytes(stored[0][1:], "big")) == (473_364, 2)
     assert decode_outbox(stored[1]) == touched
+
+
+def test_golden_checkpoint_manifest_of_version_1_is_still_written_and_still_opens(golden):
+    files = (File("000008.sst", 1234, "0" * 31 + "1"), File("CURRENT", 16, "f" * 32))
+    manifest = Manifest(
+        id="20240501T120000.000000Z",
+        home="0123456789abcdef",
+        created_us=1_714_564_800_000_000,
+        formats={"block": 1, "identity": 1, "registry": 1},
+        catalogue=3,
+        builds=(BuildPart(1, "spend", "live", "aa"), BuildPart(2, "spend", "catching_up", "bb")),
+        streams={"payments": StreamPart("log-1", {"0": 0, "1": 1}), "new": StreamPart(None, {})},
+        shards=(
+            ShardPart(0, 7, 42, (Position(1, 0, 100, 99), Position(1, 1, 5, -(2**63))), files),
+            ShardPart(1, 1, 0, (), ()),
+        ),
+        registry=File("registry.db", 4096, "a" * 32),
+    )
+    golden("formats/v1/checkpoint_manifest", manifest.encode().decode())
+    stored = (HERE / "formats" / "v1" / "checkpoint_manifest.txt").read_bytes()
+    assert decode(stored, "here") == manifest
+    with pytest.raises(CheckpointDamaged):
+        decode(stored.replace(b"42", b"43"), "here")
