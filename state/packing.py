@@ -67,6 +67,9 @@ STAMPED_BYTES: Final = PREFIX.itemsize + STAMP.itemsize
 FOLDED_THROUGH_AT: Final = PREFIX.itemsize + 16
 """Where a head's or body's `folded_through` stands."""
 
+PIECE_BYTES: Final = 32
+"""From so many bytes a piece on, values are joined as they lie, rather than byte by byte."""
+
 _TILES: Final = struct.Struct("<4xI")
 
 
@@ -289,13 +292,35 @@ def _from_heap(places: np.ndarray, heap: bytes, base: np.ndarray) -> pa.LargeBin
     if not len(begin):
         return pa.array([], type=pa.large_binary())
     offsets = np.concatenate(([0], np.cumsum(length)))
-    gather = np.repeat(begin - offsets[:-1], length) + np.arange(offsets[-1])
-    data = np.frombuffer(heap, dtype=np.uint8)[gather]
     return pa.LargeBinaryArray.from_buffers(
         pa.large_binary(),
         len(begin),
-        [None, pa.py_buffer(offsets.astype(np.int64).tobytes()), pa.py_buffer(data.tobytes())],
+        [
+            None,
+            pa.py_buffer(offsets.astype(np.int64).tobytes()),
+            pa.py_buffer(_joined(heap, begin, begin + length, offsets)),
+        ],
     )
+
+
+def _joined(heap: bytes, begin: np.ndarray, end: np.ndarray, offsets: np.ndarray) -> bytes:
+    """The ranges of the heap one after the other; `offsets` says where each then begins.
+
+    A field's values stand together in each block: nearly always there are few pieces to join, and
+    an index for every byte would cost more than all else that reading does.
+    """
+    breaks = np.flatnonzero(begin[1:] != end[:-1]) + 1
+    if (len(breaks) + 1) * PIECE_BYTES <= offsets[-1]:
+        begins, ends = begin[np.append(0, breaks)], end[np.append(breaks - 1, len(end) - 1)]
+        view = memoryview(heap)
+        pieces = zip(begins.tolist(), ends.tolist(), strict=True)
+        joined = b"".join([view[first:last] for first, last in pieces])
+        if len(joined) != offsets[-1]:
+            raise StateCorrupt(where="stored block", detail="a value lies past the end of the heap")
+        return joined
+    gather = np.repeat(begin - offsets[:-1], end - begin) + np.arange(offsets[-1])
+    gathered: bytes = np.frombuffer(heap, dtype=np.uint8)[gather].tobytes()
+    return gathered
 
 
 def _check(shape: Shape, blocks: Sequence[bytes], headers: np.ndarray, width: int) -> None:

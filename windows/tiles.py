@@ -172,20 +172,37 @@ def group(shape: Shape, key: np.ndarray, tiles: Tiles) -> tuple[np.ndarray, Tile
     order of the input.
     """
     order = sort_order(key, tiles.start_us, tiles.rung)
-    key, tiles = key[order], tiles.take(order)
+    key = key[order]
     if len(key) < 2:
-        return key, tiles
+        return key, tiles.take(order)
+    start_us, rung = tiles.start_us[order], tiles.rung[order]
     new = np.empty(len(key), dtype=bool)
     new[0] = True
-    new[1:] = (
-        (key[1:] != key[:-1])
-        | (tiles.start_us[1:] != tiles.start_us[:-1])
-        | (tiles.rung[1:] != tiles.rung[:-1])
-    )
+    new[1:] = (key[1:] != key[:-1]) | (start_us[1:] != start_us[:-1]) | (rung[1:] != rung[:-1])
     if new.all():
-        return key, tiles
+        return key, tiles.take(order)
     runs = Runs(np.flatnonzero(new), len(key))
-    return key[runs.starts], reduce_tiles(shape, tiles, runs)
+    if all(isinstance(column, np.ndarray) for column in tiles.columns):
+        return key[runs.starts], reduce_tiles(shape, tiles.take(order), runs)
+    return key[runs.starts], _reduce_some(shape, tiles, order, runs)
+
+
+def _reduce_some(shape: Shape, tiles: Tiles, order: np.ndarray, runs: Runs) -> Tiles:
+    """As `reduce_tiles` of `tiles` in this order, but what is equal to no other is only copied.
+
+    A state of bytes costs a hundred times more to merge than to copy, and of a hot key nearly all
+    tiles are as they were.
+    """
+    lengths = runs.lengths
+    several = lengths > 1
+    merged = reduce_tiles(
+        shape,
+        tiles.take(order[np.repeat(several, lengths)]),
+        Runs.of_lengths(lengths[several]),
+    )
+    place = order[runs.starts]
+    place[several] = len(tiles) + np.arange(len(merged))
+    return concat_tiles([tiles, merged]).take(place)
 
 
 def reduce_tiles(shape: Shape, tiles: Tiles, runs: Runs) -> Tiles:

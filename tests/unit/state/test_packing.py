@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import FormatUnknown, StateCorrupt
+from tegula.state import packing
 from tegula.state.packing import (
     BODY,
     CHUNK,
@@ -61,6 +62,25 @@ def test_law_unpack_gives_back_what_was_packed(shape, events):
         if stamps is not None:
             assert blocks.stamps.horizon_us.tolist() == stamps.horizon_us.tolist()
             assert blocks.stamps.folded_through.tolist() == stamps.folded_through.tolist()
+
+
+@pytest.mark.parametrize("piece_bytes", [0, 1 << 40], ids=["joined", "byte by byte"])
+def test_bytes_are_the_same_however_they_are_brought_together(piece_bytes, monkeypatch):
+    monkeypatch.setattr(packing, "PIECE_BYTES", piece_bytes)
+    places = [(n % 4, n // 4 * 7_000_000, float(n)) for n in range(60)]
+    keyed = lift_events(WITH_BYTES, KEYS, places)
+    blocks = unpack(WITH_BYTES, pack(WITH_BYTES, keyed, CHUNK), stamped=False)
+    assert same_columns(blocks.tiles.columns, keyed.tiles.columns)
+
+
+def test_unpack_refuses_a_value_that_lies_past_the_heap(monkeypatch):
+    monkeypatch.setattr(packing, "PIECE_BYTES", 0)
+    block = bytearray(pack(WITH_BYTES, lift_events(WITH_BYTES, KEYS, [(0, 5, 1.0)]), CHUNK)[0])
+    at = 24 + 16 + 8
+    assert int.from_bytes(block[at + 4 : at + 8], "little") == 16, "a tag, and one hash"
+    block[at + 4] += 8
+    with pytest.raises(StateCorrupt, match="past the end"):
+        unpack(WITH_BYTES, [bytes(block)], stamped=False)
 
 
 @given(events, st.data())

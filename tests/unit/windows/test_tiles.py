@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tegula.windows import tiles as module
+from tegula.windows.algebra import Runs
 from tegula.windows.geometry import Sliding
 from tegula.windows.ladder import DAY, EVER, EVER_START_US, INSTANT, MINUTE, SECOND
 from tegula.windows.tiles import (
@@ -20,6 +21,7 @@ from tegula.windows.tiles import (
     empty_tiles,
     group,
     merge_keyed,
+    reduce_tiles,
     sort_order,
     take_column,
 )
@@ -132,6 +134,20 @@ def test_law_group_does_not_depend_on_the_order_of_its_tiles(events, chance):
     key, tiles = group(SHAPE, keyed.key_of_tile[shuffled], keyed.tiles.take(shuffled))
     assert key.tolist() == keyed.key_of_tile.tolist()
     assert same(tiles, keyed.tiles)
+
+
+@settings(print_blob=True, deadline=None)
+@given(events, events)
+def test_law_group_gives_what_reducing_all_of_them_gives(events, others):
+    """Though of tiles with states of bytes only those are reduced that others are equal to."""
+    one, other = lift_events(SHAPE, KEYS, events), lift_events(SHAPE, KEYS, others)
+    key = np.concatenate((one.key_of_tile, other.key_of_tile))
+    tiles = concat_tiles([one.tiles, other.tiles])
+    order = sort_order(key, tiles.start_us, tiles.rung)
+    runs = Runs.of_changes(key[order], tiles.start_us[order])
+    keys, grouped = group(SHAPE, key, tiles)
+    assert keys.tolist() == key[order][runs.starts].tolist()
+    assert same(grouped, reduce_tiles(SHAPE, tiles.take(order), runs))
 
 
 @settings(print_blob=True, deadline=None)
