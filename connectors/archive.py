@@ -51,6 +51,11 @@ class FileSpan(Protocol):
         """The least log timestamp in it, µs since the epoch."""
         ...
 
+    @property
+    def bad_count(self) -> int:
+        """How many of its rows are bad records."""
+        ...
+
     def read(self, from_offset: int, rows_max: int) -> Iterator[pl.DataFrame]:
         """Rows at or after `from_offset`, ascending, at most `rows_max` a frame, none empty.
 
@@ -109,6 +114,20 @@ class ArchiveLog:
         """The first archived offset, and the one to be archived next; (0, 0) if there is none."""
         self._files.refresh()
         return self._files.bounds(partition)
+
+    def future(self, partition: str, from_offset: int) -> NDArray[np.int64]:
+        """Offsets, from `from_offset` on, of archived records that were future; int64, ascending.
+
+        O(rows of files with bad records from there on).
+        """
+        self._files.refresh()
+        is_future = pl.col("_code") == RecordCode.FUTURE
+        found = [
+            _int64(rows.filter(is_future)["_offset"])
+            for span in self._files.spans(partition, from_offset)
+            for rows in (span.read(from_offset, _READ_ROWS) if span.bad_count else ())
+        ]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def open(self, positions: Mapping[str, int]) -> ArchiveReader:
         """A reader of the partitions in `positions`, each from its given offset on.

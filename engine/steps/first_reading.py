@@ -6,9 +6,10 @@ everything behind it would expire. So a record stamped more than the stream's `a
 wall clock when it is first read is future.
 
 A verdict that rests on a clock would differ the next time, so it is given once. One against a
-record is kept in its partition's shard before the batch goes on. One for it needs no row: what is
-before a position that some shard or the archive has reached was read, and stands; what is after
-all of them has left no trace, and is read for the first time again.
+record is kept in its partition's shard before the batch goes on; the archive holds it too, for a
+state that is older than the archive (restored from a copy). One for it needs no row: what is before
+a position that some shard or the archive has reached was read, and stands; what is after all of
+them has left no trace, and is read for the first time again.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ class FirstReading:
         self._future: dict[int, Int64s] = {}
         self._read: dict[int, int] = {}
 
-    def begin(self, ordinal: int, *, archived: int, kept_from: int) -> None:
+    def begin(self, ordinal: int, *, archived: int, future: Int64s, kept_from: int) -> None:
         """Take up a partition, of which the archive has reached offset `archived`.
 
-        Verdicts about records before `kept_from`, where the log begins, are forgotten.
+        `future` are the offsets of records that are future in the archive, from where the partition
+        is read on. Verdicts about records before `kept_from`, where the log begins, are forgotten.
         """
         verdicts = self._home(ordinal).verdicts
         verdicts.forget(ordinal, kept_from)
-        self._future[ordinal] = future = verdicts.offsets(ordinal)
+        future = np.union1d(verdicts.offsets(ordinal), future)
+        self._future[ordinal] = future
         applied = max(shard.reached(ordinal) for shard in self._shards)
         judged = int(future[-1]) + 1 if len(future) else 0
         self._read[ordinal] = max(archived, judged, applied)

@@ -53,6 +53,8 @@ class Record:
     key: Any
     at_us: int | None
     row: Mapping[str, Any] = field(default_factory=dict)
+    is_past_clock: bool = False
+    """Whether the wall clock turned it away when it was first read."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Rules:
     where: Callable[[Mapping[str, Any]], bool | None] = lambda row: True
 
 
+def is_dead(record: Record, ahead_us: int) -> bool:
+    """Whether a record cannot become an event."""
+    if record.at_us is None or record.is_past_clock:
+        return True
+    return record.at_us > record.log_us + ahead_us
+
+
 def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counter[str]]:
     """The records that are folded, and how many had which outcome."""
     folded: list[Record] = []
@@ -72,7 +81,7 @@ def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counte
     newest_us: dict[int, int] = {}
     for record in sorted(records, key=lambda r: (r.partition, r.offset)):
         outcomes["read"] += 1
-        if record.at_us is None or record.at_us > record.log_us + rules.ahead_us:
+        if is_dead(record, rules.ahead_us):
             outcomes["dead_lettered"] += 1
             continue
         seen_us = min(record.at_us, record.log_us)

@@ -20,7 +20,7 @@ def check_archive(
     bad: set[tuple[str, int]] = set()
     for record in records:
         wanted.setdefault(str(record.partition), []).append(record.offset)
-        if record.at_us is None or record.at_us > record.log_us + AHEAD_US:
+        if naive.is_dead(record, AHEAD_US):
             bad.add((str(record.partition), record.offset))
     rows = archive.open({name: archive.bounds(name)[0] for name in archive.partitions()})
     found: dict[str, list[int]] = {}

@@ -23,6 +23,7 @@ from tegula.state.delta import MarkedTable
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.registry import Registry
 from tegula.state.shard import Shard
+from tegula.state.verdicts import Verdicts
 
 
 class Died(BaseException):
@@ -55,6 +56,7 @@ WRITES = (
     Write(Shard, "clear_outbox"),
     Write(Shard, "drop_build"),
     Write(Shard, "renew"),
+    Write(Verdicts, "add"),
     Write(LmdbWriter, "write", _full),
     Write(LmdbWriter, "publish"),
     Write(LmdbWriter, "keep_builds"),

@@ -40,8 +40,12 @@ class Topic:
 class SimulatedLog:
     """The log of one stream."""
 
-    def __init__(self, stream: str, chance: random.Random, partitions: int) -> None:
+    def __init__(
+        self, stream: str, chance: random.Random, partitions: int, *, by_producers: bool
+    ) -> None:
+        """`by_producers`: they set the timestamps of records, as with Kafka's CreateTime."""
         self.stream = stream
+        self.by_producers = by_producers
         self.identity = f"simulated-{stream}"
         self.topics: dict[str, Topic] = {}
         self.chance = chance
@@ -127,6 +131,7 @@ class SimulatedReader:
             np.array([entry.log_us for entry in rows], np.int64),
             Payloads.from_list([entry.payload for entry in rows]),
             next_offset,
+            self._log.by_producers,
         )
 
     def seek(self, partition: str, offset: int) -> None:

@@ -23,6 +23,22 @@ def drawn_row(chance: random.Random, now_us: int) -> dict[str, Any]:
     }
 
 
+def stamp_us(chance: random.Random, now_us: int) -> int:
+    """What a producer, whose clock may be wrong, says that it is."""
+    return now_us + chance.choice(
+        (
+            0,
+            0,
+            0,
+            -chance.randint(0, AHEAD_US),
+            chance.randint(0, 2 * AHEAD_US),
+            AHEAD_US + chance.choice((0, 1)),
+            30 * HOUR_US,
+            40_000 * DAY_US,
+        )
+    )
+
+
 def _age_us(chance: random.Random, now_us: int) -> int:
     """How long before now a record is dated.
 

@@ -17,7 +17,7 @@ from tegula.engine.steps.lanes import Place
 from tegula.schemas.time import MINUTE_US
 from tegula.state.rows import Applied
 from tests.support.ingesting import NOON_US, build_of
-from tests.unit.engine.test_streams import STREAM, World
+from tests.unit.engine.test_streams import STREAM, NoArchive, World
 
 AHEAD_US = STREAM.ahead_us
 EDGE_US = NOON_US + AHEAD_US
@@ -131,6 +131,20 @@ def test_record_that_is_archived_stands_when_the_clock_is_set_back(home):
     home.stamp(NOON_US, EDGE_US)
     home.now_us = NOON_US - MINUTE_US
     assert home.read({"0": Place(2, EDGE_US)}) == ([0, 1], [])
+
+
+def test_state_that_is_older_than_the_archive_has_the_archive_s_verdicts(home):
+    """A copy that was restored does not know what was future when it was first read."""
+
+    class Archive(NoArchive):
+        def future(self, partition: str, from_offset: int) -> np.ndarray:
+            known = np.array([1, 2], np.int64)
+            return known[known >= from_offset]
+
+    home.stamp(NOON_US, EDGE_US + 1, EDGE_US + 2, NOON_US, EDGE_US + 3)
+    home.archive, home.now_us = Archive(), NOON_US + AHEAD_US
+    home.apply_all("0", Applied(1, NOON_US))
+    assert home.read({"0": Place(4, NOON_US)}) == ([3, 4], [1, 2])
 
 
 def test_log_that_stamps_records_itself_is_not_judged_by_the_clock(home):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
@@ -44,6 +45,9 @@ class NoArchive:
     def bounds(self, partition: str) -> tuple[int, int]:
         return 0, 0
 
+    def future(self, partition: str, from_offset: int) -> np.ndarray:
+        return np.empty(0, np.int64)
+
 
 class World:
     """A log with events, a registry, shards, and readers of the stream."""
@@ -56,6 +60,7 @@ class World:
         self.registry.create(2)
         self.shards: list[Shard] = open_shards(root / "state", 2)
         self.readers: list[StreamReader] = []
+        self.archive = NoArchive()
 
     def append(self, partition: str, times_us: Sequence[int]) -> None:
         payloads = [orjson.dumps(event("k", at_us)) for at_us in times_us]
@@ -65,7 +70,7 @@ class World:
         made = StreamReader(
             stream,
             self.log,
-            NoArchive(),  # type: ignore[arg-type]
+            self.archive,  # type: ignore[arg-type]
             self.registry,
             threaded=False,
             now_us=lambda: self.now_us,
