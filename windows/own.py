@@ -31,7 +31,7 @@ def own_aggregate(
     implementation: Aggregate | AggregateAt,
     *,
     version: int,
-    module: str = "",
+    module: str | None = None,
     params: Mapping[str, Param] | None = None,
     bounded: bool = False,
 ) -> OwnAggregate:
