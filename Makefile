@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 JOBS ?= 2
 NAME ?=
+SEEDS ?= 200
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services lint types test unit golden demo bench mutate constraints clean
+.PHONY: help setup services lint types test unit golden demo bench mutate simulate simulate-mutants \
+    constraints clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +65,12 @@ bench: $(VENV)/.installed-dev  ## All benchmarks, or one: make bench NAME=ingest
 
 mutate: setup  ## Move every edge of every window by a microsecond, and see that a test notices
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+simulate: setup  ## Runs of the whole engine by chance: make simulate SEEDS=2000
+	@TEGULA_SIMULATION_SEEDS=$(SEEDS) $(BIN)/pytest -q -n $(JOBS) tests/simulation $(ARGS)
+
+simulate-mutants: setup  ## Break a promise at a time, and see that the simulation notices
+	@$(BIN)/python -m tests.mutants.breaches $(ARGS)
 
 constraints: setup  ## Write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude tegula \

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.mutants import mutants
+from tests.mutants.breaches import BREACHES
 from tests.support.oracles import oracle
 
 pytest_plugins = ("tests.services.kafka", "tests.services.s3")
@@ -24,6 +25,9 @@ pytest_plugins = ("tests.services.kafka", "tests.services.s3")
 if MUTANT := os.environ.get("TEGULA_MUTANT"):
     # Before any test imports what the mutant changes (see tests/mutants).
     mutants()[MUTANT]()
+
+if BREACH := os.environ.get("TEGULA_BREACH"):
+    BREACHES[BREACH].apply()
 
 # Drawing is slow on a busy machine; a deadline would measure that machine.
 _COMMON = {

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tegula.schemas.errors import OnlineStoreFull, SinkError, TegulaError
+from tegula.schemas.errors import CheckpointStoreFault, OnlineStoreFull, SinkError, TegulaError
 from tegula.state.archive import Archive
+from tegula.state.checkpoint_store import DirectoryStore
 from tegula.state.dead_letter import DeadLetter
 from tegula.state.delta import MarkedTable
 from tegula.state.online.lmdb import LmdbWriter
@@ -50,8 +51,13 @@ def _down() -> TegulaError:
     return SinkError("simulated: the storage does not answer", where="simulated")
 
 
+def _away() -> TegulaError:
+    return CheckpointStoreFault(where="simulated", detail="unplugged")
+
+
 WRITES = (
     Write(Shard, "commit"),
+    Write(Shard, "_write"),
     Write(Shard, "write_folded"),
     Write(Shard, "clear_outbox"),
     Write(Shard, "drop_build"),
@@ -67,6 +73,11 @@ WRITES = (
     Write(Registry, "partition_ordinal"),
     Write(Registry, "next_incarnation"),
     Write(Registry, "set_log_identity"),
+    Write(Registry, "copy_to"),
+    Write(Shard, "link_to"),
+    Write(DirectoryStore, "put_file", _away),
+    Write(DirectoryStore, "put", _away),
+    Write(DirectoryStore, "delete", _away),
 )
 
 
