@@ -97,6 +97,9 @@ def session(
     the event time and `agg.count()`. Events more than `lateness` behind the watermark expire in a
     view that has sessions, because the sessions that they would join are no longer kept.
 
+    State: 16 bytes and one of the aggregate's own for each session of the last `lateness`, and for
+    the newest.
+
     >>> session("30m").lateness
     '7d'
     """

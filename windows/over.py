@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..schemas.errors import UnsupportedInput
 from ..schemas.types import DataType
 from .aggregates.lists import bytes_of_one
 from .aggregates.support import scalar_of_one
@@ -129,17 +128,9 @@ class OverSession:
         return self.inner.name
 
     def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
-        needs = self.inner.needs(self.kind, params)
-        for need in needs:
-            if any(f.dtype == "bytes" for f in need.monoid.fields):
-                raise UnsupportedInput(
-                    f"`{self.name}` cannot be kept for each session",
-                    got=f"a state of changing size ({need.monoid.name})",
-                    expected="an aggregate whose state has a fixed size",
-                    hint="take it over `sliding(...)`, or over a number instead of a text",
-                )
         return tuple(
-            StateNeed(Sessions(self.gap_us, need.monoid), need.takes_input) for need in needs
+            StateNeed(Sessions(self.gap_us, need.monoid), need.takes_input)
+            for need in self.inner.needs(self.kind, params)
         )
 
     def output(self, input_type: DataType | None, params: Mapping[str, Any]) -> DataType:

@@ -18,20 +18,32 @@ import numpy as np
 import pyarrow as pa
 
 from .aggregates.support import binary, binary_of, buffers_of, empty_bytes
-from .algebra import Bools, Column, Int64s, Lists, Monoid, Order, Runs, StateField, States, take
+from .algebra import (
+    Bools,
+    Column,
+    Int64s,
+    Lists,
+    Monoid,
+    Order,
+    Runs,
+    StateField,
+    States,
+    concat,
+    take,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """Sessions by `gap_us`, each with a state of `inner`: 16 bytes and that state's, each.
 
-    `inner` has no field of bytes. One field: the sessions' records, ascending.
+    The first field holds the sessions' records, ascending. What `inner` keeps as bytes follows in a
+    field of its own, session after session; the record has its length.
     """
 
     gap_us: int
     inner: Monoid
     version: int = 1
-    fields: tuple[StateField, ...] = (StateField("sessions", "bytes"),)
 
     @property
     def name(self) -> str:
@@ -39,9 +51,20 @@ class Sessions:
         return f"sessions_{self.gap_us}_{self.inner.name}_{self.inner.version}"
 
     @property
+    def fields(self) -> tuple[StateField, ...]:
+        texts = (StateField(f"f{n}", "bytes") for n in self._texts)
+        return (StateField("sessions", "bytes"), *texts)
+
+    @property
+    def _texts(self) -> tuple[int, ...]:
+        """Which fields of `inner` are bytes."""
+        return tuple(n for n, field in enumerate(self.inner.fields) if field.dtype == "bytes")
+
+    @property
     def record(self) -> np.dtype[np.void]:
         """One session: first and last event time, then the inner state."""
-        fields = [(f"f{n}", f.dtype) for n, f in enumerate(self.inner.fields)]
+        kinds = ("<i8" if f.dtype == "bytes" else f.dtype for f in self.inner.fields)
+        fields = [(f"f{n}", kind) for n, kind in enumerate(kinds)]
         return np.dtype([("first_us", "<i8"), ("last_us", "<i8"), *fields])
 
     def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
@@ -50,56 +73,57 @@ class Sessions:
         new[1:] = np.diff(order.event_us) > self.gap_us
         new[runs.starts] = True
         sessions = Runs(np.flatnonzero(new), runs.size)
+        inner = self.inner.lift(column, order, sessions)
         records = self._records(
-            order.event_us[sessions.starts],
-            order.event_us[sessions.last],
-            self.inner.lift(column, order, sessions),
+            order.event_us[sessions.starts], order.event_us[sessions.last], inner
         )
-        return self._states(records, np.searchsorted(sessions.starts, [*runs.starts, runs.size]))
+        edges = np.searchsorted(sessions.starts, [*runs.starts, runs.size])
+        return self._states(records, inner, edges)
 
     def reduce(self, states: States, runs: Runs) -> States:
         if runs.count == runs.size:
             return states
-        records, counts = self._read(states)
+        records, inner, counts = self._read(states)
         ids = np.repeat(runs.ids, counts)
         ordered = np.lexsort((records["first_us"], ids))
-        records, ids = records[ordered], ids[ordered]
+        records, inner, ids = records[ordered], take(inner, ordered), ids[ordered]
         groups = _joined(records["first_us"], records["last_us"], ids, self.gap_us)
+        if groups.count < groups.size:
+            inner = self.inner.reduce(inner, groups)
         merged = self._records(
             records["first_us"][groups.starts],
             np.maximum.reduceat(records["last_us"], groups.starts) if groups.count else [],
-            self.inner.reduce(self._inner(records), groups) if groups.count else (),
+            inner,
         )
         edges = np.searchsorted(ids[groups.starts], np.arange(runs.count + 1))
-        return self._states(merged, edges)
+        return self._states(merged, inner, edges)
 
     def reduce_one(self, states: States | Lists) -> tuple[Any, ...]:
-        (field,) = states
-        column = field if isinstance(field, pa.Array) else pa.array(field, pa.large_binary())
-        if not len(column):
-            return (b"",)
-        merged = self.reduce((column,), Runs(np.zeros(1, np.int64), len(column)))
-        return (binary(merged[0])[0].as_py(),)
+        columns: States = tuple(
+            field if isinstance(field, pa.Array) else pa.array(field, pa.large_binary())
+            for field in states
+        )
+        count = len(columns[0])
+        if not count:
+            return (b"",) * len(self.fields)
+        merged = self.reduce(columns, Runs(np.zeros(1, np.int64), count))
+        return tuple(binary(field)[0].as_py() for field in merged)
 
     def zero(self, count: int) -> States:
-        return (empty_bytes(count),)
+        return tuple(empty_bytes(count) for _ in self.fields)
 
     def newest(self, states: States) -> tuple[Int64s, Int64s, States, Bools]:
         """The newest session of each of k states: first, last, inner state; and whether there is
         one."""
-        records, counts = self._read(states)
+        records, inner, counts = self._read(states)
         found = counts > 0
-        last = np.cumsum(counts) - 1
-        chosen = records[last[found]]
+        chosen = (np.cumsum(counts) - 1)[found]
         first_us, last_us = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.int64)
-        first_us[found], last_us[found] = chosen["first_us"], chosen["last_us"]
-        place = np.full(len(counts), len(chosen))
-        place[found] = np.arange(len(chosen))
-        padded = tuple(
-            np.concatenate((mine, np.asarray(zero)))
-            for mine, zero in zip(self._inner(chosen), self.inner.zero(1), strict=True)
-        )
-        return first_us, last_us, take(padded, place), found
+        first_us[found], last_us[found] = records["first_us"][chosen], records["last_us"][chosen]
+        # Keys without sessions take a zero, which stands behind all sessions.
+        place = np.full(len(counts), len(records))
+        place[found] = chosen
+        return first_us, last_us, take(concat((inner, self.inner.zero(1))), place), found
 
     def pruned(self, states: States, before_us: Int64s) -> States:
         """The states without what no reader sees again.
@@ -107,34 +131,43 @@ class Sessions:
         `before_us` (k,): no event from before it can come any more. The newest session stays, and
         those that an event from then on could join.
         """
-        records, counts = self._read(states)
+        records, inner, counts = self._read(states)
         owner = np.repeat(np.arange(len(counts)), counts)
         newest = np.zeros(len(records), bool)
         newest[(np.cumsum(counts) - 1)[counts > 0]] = True
         keep = newest | (records["last_us"] + self.gap_us >= before_us[owner])
         edges = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=len(counts)))))
-        return self._states(records[keep], edges)
+        return self._states(records[keep], take(inner, np.flatnonzero(keep)), edges)
 
-    def _read(self, states: States) -> tuple[np.ndarray, Int64s]:
-        """All sessions of some states, and how many each has."""
+    def _read(self, states: States) -> tuple[np.ndarray, States, Int64s]:
+        """All sessions of some states, their inner states, and how many each has."""
         offsets, data = buffers_of(binary(states[0]))
         records = np.frombuffer(data[offsets[0] : offsets[-1]].tobytes(), self.record)
-        return records, np.diff(offsets) // self.record.itemsize
+        inner: list[Any] = [
+            np.ascontiguousarray(records[f"f{n}"]) for n in range(len(self.inner.fields))
+        ]
+        for number, texts in zip(self._texts, states[1:], strict=True):
+            begins, content = buffers_of(binary(texts))
+            ends = np.concatenate(([0], np.cumsum(inner[number])))
+            inner[number] = binary_of(ends, content[begins[0] : begins[-1]].tobytes())
+        return records, tuple(inner), np.diff(offsets) // self.record.itemsize
 
     def _records(self, first_us: Any, last_us: Any, inner: States) -> np.ndarray:
         records = np.empty(len(first_us), self.record)
         records["first_us"], records["last_us"] = first_us, last_us
         for number, column in enumerate(inner):
-            records[f"f{number}"] = column
+            is_bytes = number in self._texts
+            records[f"f{number}"] = np.diff(buffers_of(binary(column))[0]) if is_bytes else column
         return records
 
-    def _inner(self, records: np.ndarray) -> States:
-        return tuple(
-            np.ascontiguousarray(records[f"f{number}"]) for number in range(len(self.inner.fields))
-        )
-
-    def _states(self, records: np.ndarray, edges: Int64s) -> States:
-        return (binary_of(edges * self.record.itemsize, records.tobytes()),)
+    def _states(self, records: np.ndarray, inner: States, edges: Int64s) -> States:
+        """Sessions `[edges[i], edges[i + 1])` as state i."""
+        states = [binary_of(edges * self.record.itemsize, records.tobytes())]
+        for number in self._texts:
+            offsets, data = buffers_of(binary(inner[number]))
+            content = data[offsets[0] : offsets[-1]].tobytes()
+            states.append(binary_of(offsets[edges] - offsets[0], content))
+        return tuple(states)
 
 
 def _joined(first_us: Int64s, last_us: Int64s, ids: Int64s, gap_us: int) -> Runs:

@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import BadParameter, BadWindow, DefinitionFault, shown
 from ..ordered_windows import LastSpec, SessionSpec, SinceSpec
 from ..signatures import Signature
-from ..types import DataType
 from .checks import span_faults
 
 ROWS_MAX = 10_000
@@ -40,20 +39,6 @@ def pair_faults(
             got=shown(window),
             expected="sliding(…), session(…) or another window of time",
             hint="or aggregate one expression of both, as in pl.col('a') * pl.col('b')",
-        )
-
-
-def session_faults(
-    window: Any, name: str, signature: Signature, dtype: DataType | None, place: str
-) -> Iterator[DefinitionFault]:
-    """An aggregate whose state has no fixed size: one is kept for each session."""
-    if isinstance(window, SessionSpec) and dtype is not None and dtype.kind in signature.varying:
-        yield BadWindow(
-            f"{name} of a {dtype.name} cannot be kept for each session",
-            where=place,
-            got="a state without a fixed size",
-            expected="an aggregate of numbers or instants, such as count, sum, min or last",
-            hint=f"take {name} over sliding(…)",
         )
 
 

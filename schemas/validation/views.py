@@ -41,7 +41,7 @@ from .checks import (
     unknown_column,
 )
 from .maps import cap_faults, map_faults
-from .ordered import pair_faults, session_faults
+from .ordered import pair_faults
 from .windows import window_faults
 
 
@@ -186,7 +186,6 @@ def _feature_faults(view: Any, name: Any, feature: Any, place: str) -> Iterator[
         yield from _where_faults(spec.where, view.stream, f"{place}, where")
     input_type, faults = _input(spec, signature, view.stream, place)
     yield from faults
-    yield from session_faults(feature.window, spec.name, signature, input_type, f"{place}, window")
     yield from cap_faults(spec, place)
     if spec.by is not None:
         category, faults = _expression(spec.by, view.stream, f"{place}, by")

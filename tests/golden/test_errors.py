@@ -142,7 +142,6 @@ FEATURES = {
     "a running window by text": feature(agg.count().over(tumbling("1d", current="yes"))),  # type: ignore[arg-type]
     "a rate over no length": feature(agg.rate().over(lifetime())),
     "a rate over a session": feature(agg.rate().over(session("30m"))),
-    "a sketch for each session": feature(agg.approx_distinct("merchant").over(session("30m"))),
     "two columns of the last": feature(agg.covariance("amount", "items").over(last(5))),
     "a rate per no time": feature(agg.rate(per="0s").over(sliding("1h"))),
     "a covariance with a text": feature(agg.covariance("amount", "merchant").over(sliding("1h"))),

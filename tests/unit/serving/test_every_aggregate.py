@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 import tegula as tg
-from tegula import agg, lifetime, sliding, tumbling
+from tegula import agg, lifetime, session, sliding, tumbling
 from tegula.schemas.signatures import SIGNATURES
 from tests.oracle import naive
 
@@ -25,6 +25,7 @@ WINDOWS = {
     "hour": sliding("1h"),
     "running": tumbling("1h", current=True),
     "ever": lifetime(),
+    "visit": session("5m"),
 }
 START_US = 1_714_564_800_000_000  # 2024-05-01T12:00:00Z
 
@@ -41,7 +42,9 @@ def features() -> dict[str, tg.Feature]:
             inputs.append(())
         for given in inputs:
             for window, spec in WINDOWS.items():
-                if not (signature.bounded and window == "ever"):
+                # Of sessions those whose states have no fixed size; the others are like them.
+                seldom = window == "visit" and not signature.varying
+                if not (signature.bounded and window in ("ever", "visit")) and not seldom:
                     label = f"{name}_{'_'.join(given)}_{window}"
                     chosen = pl.col("n") > 0 if window == "hour" else None
                     made[label] = function(*given, **params, where=chosen).over(spec)
@@ -52,7 +55,8 @@ def by_category() -> dict[str, tg.Feature]:
     """Aggregates of every kind of state by every kind of category."""
     made: dict[str, tg.Feature] = {}
     for column in ("word", "n", "yes"):
-        for window, spec in WINDOWS.items():
+        for window in ("hour", "running", "ever"):
+            spec = WINDOWS[window]
             of = {
                 "count": agg.count(by=column, cap=1),
                 "sum": agg.sum("x", by=column, cap=2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tegula.windows.aggregates.counts import COUNT_ROWS
 from tegula.windows.aggregates.sums import SUM_INT
 from tegula.windows.algebra import Column, Order, Runs, concat, take
+from tegula.windows.rows import NewestRows
 from tegula.windows.sessions import Sessions
 
 GAP = 10
@@ -58,6 +60,43 @@ def test_law_sessions_do_not_depend_on_what_was_merged_with_what(events, order, 
     assert listed(merged) == sessions_of(events)
     assert listed(lift(MONOID, events)) == sessions_of(events)
     assert MONOID.reduce_one(concat(tuple(parts)))[0] == merged[0][0].as_py()
+
+
+TEXTS = Sessions(GAP, NewestRows(2, "bytes"))
+"""The newest two texts of each session: a state of bytes, of two fields, for each."""
+
+
+@given(events, st.permutations(range(4)), st.integers(-40, 120))
+def test_law_states_of_any_size_are_kept_for_each_session(events, order, before):
+    def lifted(events):
+        ordered = sorted((at, value, part, place) for place, (at, value, part) in enumerate(events))
+        if not ordered:
+            return TEXTS.zero(1)
+        column = pa.array([b"x" * (value + 9) for _, value, *_ in ordered], pa.large_binary())
+        zeros = np.zeros(len(ordered), np.int64)
+        # Of one time the greater value comes later, in every part and in the whole.
+        offsets = np.array([100 * (value + 9) + place for _, value, _, place in ordered])
+        rows = Order(np.array([at for at, *_ in ordered]), zeros, offsets)
+        return TEXTS.lift(Column(column), rows, Runs(np.zeros(1, np.int64), len(ordered)))
+
+    numbered = [(at, value, part) for at, value, part in dict.fromkeys(events)]
+    parts = [
+        lifted([(at, value, part) for at, value, part in numbered if part == wanted])
+        for wanted in order
+    ]
+    merged = TEXTS.reduce(concat(tuple(parts)), Runs(np.zeros(1, np.int64), 4))
+    assert TEXTS.reduce_one(concat(tuple(parts))) == tuple(f[0].as_py() for f in merged)
+    walked = sessions_of(numbered)
+    pruned = TEXTS.pruned(merged, np.array([before]))
+    for state in (merged, pruned):
+        first, last, inner, found = TEXTS.newest(state)
+        assert found.tolist() == [bool(walked)]
+        read = TEXTS.inner.rows(inner)
+        if walked:
+            assert (first[0], last[0]) == walked[-1][:2]
+            mine = sorted((at, value) for at, value, _ in numbered if at >= first[0])[-2:]
+            assert read.column.values.to_pylist() == [b"x" * (value + 9) for _, value in mine]
+    assert len(pruned[0][0].as_py()) <= len(merged[0][0].as_py())
 
 
 @pytest.mark.parametrize(("pause", "count"), [(GAP, 1), (GAP + 1, 2)])
