@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..engine.settings import Settings
 from ..schemas.definitions import Definitions, FeatureRef, FeatureView, Stream
 from ..schemas.time import parse_duration
-from ..schemas.windows import EXACT, LifetimeSpec, SlidingSpec
+from ..schemas.windows import EXACT, LifetimeSpec, SlidingSpec, ZonedCalendarSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ def _of_view(view: FeatureView) -> Iterator[Advice]:
     windows = [feature.window for feature in view.features.values()]
     if any(isinstance(window, LifetimeSpec) for window in windows):
         yield Advice(where, "a lifetime window keeps every key for ever; state grows with the keys")
+    elif any(isinstance(window, ZonedCalendarSpec) for window in windows):
+        yield Advice(
+            where,
+            "the time zone that a key named last is kept for ever; state grows with the keys",
+        )
     exact = [
         parse_duration(window.offset) + parse_duration(window.length)
         for window in windows

@@ -213,6 +213,9 @@ WINDOWS = {
     "a misspelled zone": calendar("day", tz="Europe/Brelin"),
     "a city alone": calendar("day", tz="New York"),
     "an offset as zone": calendar("day", tz="+02:00"),
+    "a column as zone": calendar("day", tz="home_zone"),
+    "a zone that is a number": calendar("days", tz=pl.col("amount")),
+    "a zone from nowhere": calendar("day", tz=pl.col("home_zone")),
     "no zone": calendar("day", tz=None),  # type: ignore[arg-type]
     "a calendar of numbers, running by text": calendar(1, tz=1, current="no"),  # type: ignore[arg-type]
     "ever, and the instant by number": lifetime(include_instant=1),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -82,17 +83,49 @@ def mutants() -> Mapping[str, Apply]:
                     continue  # before it there is nothing
                 move = partial(_move, kind, step * older, step * newer)
                 found[f"{name}: {edge} edge {step:+d} µs"] = move
-    return found | {name: partial(_rewrite, *change) for name, change in ORDERED.items()}
+    found |= {name: partial(_rewrite, *change) for name, change in ORDERED.items()}
+    return found | _by_own_clock()
 
 
-def _move(kind: Any, older_us: int, newer_us: int) -> None:
-    bounds = kind.bounds
+def _by_own_clock() -> dict[str, Apply]:
+    """Mutants of windows that go by each key's own clock."""
+    found: dict[str, Apply] = {}
+    kind: Any = importlib.import_module("tegula.windows.zoned").ZonedCalendar
+    for step in (-1, 1):
+        for edge, (older, newer) in {"older": (step, 0), "newer": (0, step)}.items():
+            move = partial(_move, kind, older, newer, "bounds_in")
+            found[f"ZonedCalendar, one key: {edge} edge {step:+d} µs"] = move
+        found[f"ZonedCalendar: until {step:+d} µs"] = partial(_delay, kind, step)
+        found[f"ZonedCalendar: all edges {step:+d} µs"] = partial(_shift, kind, step)
+    return found
 
-    def moved(self: Any, at_us: Any) -> tuple[Any, Any]:
-        start_us, end_us = bounds(self, at_us)
-        return start_us + older_us, end_us + newer_us
 
-    kind.bounds = moved
+def _delay(kind: Any, by_us: int) -> None:
+    until = kind.until
+    kind.until = lambda self, at_us: until(self, at_us) + by_us
+
+
+def _shift(kind: Any, by_us: int) -> None:
+    calendar = kind.calendar
+
+    def shifted(self: Any, *named: Any) -> Any:
+        found = calendar(self, *named)
+        if found is None:
+            return None
+        table = replace(found.periods, starts_us=found.periods.starts_us + by_us)
+        return replace(found, periods=table)
+
+    kind.calendar = shifted
+
+
+def _move(kind: Any, older_us: int, newer_us: int, method: str = "bounds") -> None:
+    bounds = getattr(kind, method)
+
+    def moved(self: Any, *given: Any) -> tuple[Any, Any] | None:
+        found = bounds(self, *given)
+        return None if found is None else (found[0] + older_us, found[1] + newer_us)
+
+    setattr(kind, method, moved)
 
 
 def _rewrite(module_name: str, before: str, after: str) -> None:

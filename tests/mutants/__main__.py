@@ -18,7 +18,7 @@ from tests.mutants import mutants
 
 TESTS = tuple(
     f"tests/unit/windows/test_{name}.py"
-    for name in ("geometry", "rows", "over", "sessions", "coarsen", "finish")
+    for name in ("geometry", "rows", "over", "sessions", "coarsen", "finish", "zoned")
 )
 _FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 

@@ -12,7 +12,9 @@ from tegula import agg, calendar, hopping, last, lifetime, series, session, sinc
 from tegula.schemas.codec import FORMAT, collect, dump, load
 from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import FormatUnknown
+from tegula.schemas.expressions import lower
 from tegula.schemas.fingerprints import operational, structural
+from tegula.schemas.nodes import to_json
 from tegula.schemas.stored_windows import load_window
 from tegula.schemas.validation import validate
 
@@ -54,6 +56,7 @@ SPEND = tg.FeatureView(
         "by_day": agg.sum("amount").over(series("1d", "24h", 7, resolution="60m")),
         "by_clock": agg.count().over(calendar("week", tz="Asia/Kathmandu")),
         "last_year": agg.count().over(calendar("year", tz="UTC", current=False)),
+        "own_day": agg.count().over(calendar("day", tz=pl.col("card_id").fill_null("UTC"))),
         "seen": agg.count().over(lifetime(include_instant=True)),
         "of_5": agg.sum("amount").over(last(5, include_instant=True)),
         "of_2_before": agg.sum("amount").over(last(2, within="24h", skip=1)),
@@ -133,6 +136,8 @@ def test_stored_windows_are_spelled_one_way(definitions):
         "tz": "Asia/Kathmandu",
         "current": True,
     }
+    assert stored["own_day"]["window"]["kind"] == "zoned_calendar"
+    assert stored["own_day"]["window"]["tz"] == to_json(lower(pl.col("card_id").fill_null("UTC")))
     assert stored["seen"]["window"] == {"kind": "lifetime", "include_instant": True}
 
 

@@ -93,6 +93,12 @@ STRUCTURAL = {
     "a series": features(n=agg.count().over(series("1h", "1h", 3))),
     "a longer series": features(n=agg.count().over(series("1h", "1h", 4))),
     "a window by the clock": features(n=agg.count().over(calendar("day", tz="UTC"))),
+    "a window by each key's clock": features(
+        n=agg.count().over(calendar("day", tz=pl.col("shop")))
+    ),
+    "another column of clocks": features(
+        n=agg.count().over(calendar("day", tz=pl.col("shop").fill_null("UTC")))
+    ),
     "a category": features(spent=agg.sum("amount", by="shop").over(sliding("1d"))),
     "another kind of window": features(n=agg.count().over(tumbling("1h"))),
     "the key": view(entity=tg.Entity("card", keys={"shop": tg.String})),
