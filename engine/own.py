@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,12 @@ from types import ModuleType
 from typing import Final
 
 from ..schemas.definitions import Definitions
-from ..schemas.errors import OwnAggregateChanged, OwnAggregateMissing
+from ..schemas.errors import (
+    OwnAggregateChanged,
+    OwnAggregateFailed,
+    OwnAggregateMissing,
+    TegulaError,
+)
 from ..schemas.own import OwnAggregate
 
 _IMPORTING: Final = threading.RLock()
@@ -54,6 +60,18 @@ class OwnAggregates:
             if wanted not in self._known:
                 self._known[wanted] = self._find(wanted)
             return self._known[wanted]
+
+    def blamed(self, fault: BaseException) -> OwnAggregateFailed | None:
+        """The error to tell if `fault` came out of a module of own aggregates; else None."""
+        if isinstance(fault, TegulaError):
+            return None
+        modules = {handle.module for handle in self._known}
+        for frame, line in reversed(list(traceback.walk_tb(fault.__traceback__))):
+            module = frame.f_globals.get("__name__")
+            if module in modules:
+                said = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+                return OwnAggregateFailed(where=f"module {module}, line {line}", detail=said)
+        return None
 
     def _find(self, wanted: OwnAggregate) -> OwnAggregate:
         stamp = self._stamp(wanted.module)

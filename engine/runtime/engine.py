@@ -20,7 +20,6 @@ from ...schemas.errors import (
     RegistryUnreachable,
     TegulaError,
 )
-from ...schemas.own import LookUp
 from ...state.database import Budget, Memory
 from ...state.registry import Registry
 from ...windows.shape import Shape
@@ -62,11 +61,11 @@ class Engine:
         clock: Clock = now_us,
         threaded: bool = True,
         stop: threading.Event | None = None,
-        own: LookUp | None = None,
+        own: OwnAggregates | None = None,
     ) -> None:
         self.settings = settings
         self.now_us = clock
-        self._own = own or OwnAggregates(settings.project)
+        self.own = own or OwnAggregates(settings.project)
         self._threaded = threaded
         # A clock that is set back must not hold up commits; scripted time is all the time there is.
         self._waited_us = monotonic_us if threaded else clock
@@ -97,7 +96,7 @@ class Engine:
             self.registry = Registry(settings.registry_url_or_default)
             opened.callback(self.registry.close)
             self.registry.create(settings.shards)
-            self.deployed = self._found = load_deployed(self.registry, own=self._own)
+            self.deployed = self._found = load_deployed(self.registry, own=self.own)
             if not self.deployed.streams:
                 raise NothingApplied(where=str(settings.project))
             memory = Memory(Budget(write_buffer_bytes=settings.state_memory_bytes))
@@ -279,7 +278,7 @@ class Engine:
         for reader in list(self.streams.values()):
             reader.survey()
         try:
-            self._found = load_deployed(self.registry, self.deployed, self._own)
+            self._found = load_deployed(self.registry, self.deployed, self.own)
             self.registry_fault = None
         except (RegistryUnreachable, RegistryMissing, OwnAggregateMissing) as fault:
             self.registry_fault = fault

@@ -22,7 +22,7 @@ def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | No
     """Run an engine over the project until a signal, or until `stop` is set by another thread.
 
     Raises what opening it raises (`StateHeld`, `NothingApplied`, `BrokerUnreachable`, …) and what
-    the dataflow could not go on with.
+    the dataflow could not go on with: `OwnAggregateFailed` where the user's own code raised.
     """
     keep_freed_memory()
     stop = stop or threading.Event()
@@ -31,9 +31,19 @@ def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | No
     while True:
         with Engine(settings, clock=clock, stop=stop) as engine:
             collect_rarely()
-            dataflow.run(engine)
+            _run(engine)
         if not engine.outdated:
             return
+
+
+def _run(engine: Engine) -> None:
+    try:
+        dataflow.run(engine)
+    except Exception as fault:
+        blamed = engine.own.blamed(fault)
+        if blamed is None:
+            raise
+        raise blamed from fault
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

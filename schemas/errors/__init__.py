@@ -66,6 +66,7 @@ from .requests import (
 from .settings import (
     DefinitionsUnloadable,
     OwnAggregateChanged,
+    OwnAggregateFailed,
     OwnAggregateMissing,
     PortInUse,
     ProjectMissing,
@@ -136,6 +137,7 @@ __all__ = [
     "NothingApplied",
     "OnlineStoreFull",
     "OwnAggregateChanged",
+    "OwnAggregateFailed",
     "OwnAggregateMissing",
     "PortInUse",
     "ProjectMissing",

@@ -81,3 +81,18 @@ class OwnAggregateChanged(OwnAggregateMissing):
             hint="give what was changed a new `version=`, and keep the one before beside it until"
             " its build is retired",
         )
+
+
+class OwnAggregateFailed(TegulaError):
+    """The code of an aggregate of the project's own raised while events were taken in."""
+
+    code = "TG-607"
+
+    def __init__(self, *, where: str, detail: str) -> None:
+        super().__init__(
+            "an aggregate of the project's own raised",
+            where=where,
+            got=detail,
+            hint="mend it and start again: no event is lost, and none counts twice;"
+            " `tegula.testing.laws` finds such faults before events do",
+        )

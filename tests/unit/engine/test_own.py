@@ -13,14 +13,17 @@ import pytest
 import tegula as tg
 from tegula import sliding
 from tegula.cli.project import load_definitions
+from tegula.connectors.local_log import LocalLog
 from tegula.engine.apply import apply_definitions
 from tegula.engine.own import OwnAggregates, own_aggregates_of
 from tegula.engine.plan import compile as compile_plan
+from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.engine import Engine
+from tegula.engine.runtime.process import run as run_engine
 from tegula.engine.settings import Settings
 from tegula.schemas.codec import collect, dump, load
 from tegula.schemas.definitions import Definitions
-from tegula.schemas.errors import OwnAggregateChanged, OwnAggregateMissing
+from tegula.schemas.errors import OwnAggregateChanged, OwnAggregateFailed, OwnAggregateMissing
 from tegula.schemas.own import OwnAggregate
 from tegula.serving.catalogue import CatalogueFollower
 from tegula.state.registry import Registry
@@ -261,3 +264,38 @@ def test_what_runs_goes_on_while_the_code_of_a_newer_version_has_not_come(projec
         assert engine.registry_fault is None
         assert engine.deployed is not before
         assert follower.look()
+
+
+BROKEN = """
+
+class Broken(HourBits):
+    def lift(self, column, order, runs):
+        raise LookupError("no such hour")
+
+
+hours_seen = tg.own_aggregate(HoursSeen(state=Broken()), version=1)
+"""
+
+
+def test_fault_in_own_code_ends_the_engine_with_an_error_that_names_its_line(project, settings):
+    write(project, BROKEN)
+    applied(project, settings)
+    log = LocalLog(settings.log_path("payments"), "payments")
+    log.append([b'{"card_id": "c", "at": "2024-05-01T12:00:00Z"}'], now_us=now_us)
+    log.close()
+    with pytest.raises(OwnAggregateFailed) as caught:
+        run_engine(settings)
+    line = module_text(BROKEN).splitlines().index('        raise LookupError("no such hour")') + 1
+    assert caught.value.where == f"module features.hours, line {line}"
+    assert caught.value.got == "LookupError: no such hour"
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_only_faults_of_own_code_are_blamed_on_it(project):
+    write(project, FIRST)
+    own = OwnAggregates(project)
+    own(wanted())
+    for fault in (LookupError("elsewhere"), OwnAggregateFailed(where="here", detail="known")):
+        with pytest.raises(type(fault)) as caught:
+            raise fault
+        assert own.blamed(caught.value) is None
