@@ -29,8 +29,16 @@ from ..windows.tiles import (
     empty_tiles,
     group,
 )
-from .packing import BODY, HEAD, ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
-from .rows import BODY_SUFFIX, HEAD_SUFFIX, build_prefix, chunk_suffix, segment_suffix
+from .bodies import BodyChanges, change_bodies
+from .packing import HEAD, ONLINE_BODY, ONLINE_HEAD, Stamps, pack, unpack
+from .rows import (
+    BODY_SUFFIX,
+    HEAD_SUFFIX,
+    build_prefix,
+    chunk_suffix,
+    part_suffix,
+    segment_suffix,
+)
 from .segments import Moved, SegmentChanges, change_segments
 from .shard import Shard, StoredKey
 
@@ -80,10 +88,10 @@ def gather(shape: Shape, keys: Sequence[bytes], stored: Sequence[StoredKey]) -> 
         owners.append(np.repeat(owner, np.diff(blocks.bounds)))
         newest_us[owner] = np.maximum(newest_us[owner], blocks.newest_us)
         horizon_us[owner] = np.maximum(horizon_us[owner], blocks.stamps.horizon_us)
-    chunks = [chunk for rows in stored for chunk in rows.chunks]
+    chunks = [block for rows in stored for block in (*rows.parts.values(), *rows.chunks)]
     if chunks:
         blocks = unpack(shape, chunks, stamped=False)
-        counts = np.array([len(rows.chunks) for rows in stored], dtype=np.int64)
+        counts = np.array([len(rows.parts) + len(rows.chunks) for rows in stored], dtype=np.int64)
         owner = np.repeat(np.arange(len(keys)), counts)
         parts.append(blocks.tiles)
         owners.append(np.repeat(owner, np.diff(blocks.bounds)))
@@ -117,29 +125,35 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     incarnation = np.full(len(keys), shard.incarnation, dtype=np.uint64)
     stamps = Stamps(incarnation, numbers, numbers, horizons)
     present = np.diff(bounds_of(key, len(keys))) > 0
-    blocks: dict[int, list[bytes | None]] = {}
-    for kinds, side in (((HEAD, ONLINE_HEAD), ~before), ((BODY, ONLINE_BODY), before)):
-        chosen = np.flatnonzero(side)
-        keyed = KeyedTiles(
+    sides = [
+        KeyedTiles(
             gathered.tiles.keys,
             bounds_of(key[chosen], len(keys)),
             gathered.tiles.newest_us,
             tiles.take(chosen),
         )
-        for kind in kinds:
-            packed = pack(shape, keyed, kind, stamps)
-            blocks[kind] = [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
+        for chosen in (np.flatnonzero(~before), np.flatnonzero(before))
+    ]
+    heads = pack(shape, sides[0], HEAD, stamps)
+    bodies = change_bodies(shape, sides[1], stamps, [rows.parts for rows in stored])
     changes = SegmentChanges()
     if shape.segment_reach_us is not None:
         moved = Moved(build, keys, gathered.horizon_us, horizons, present)
         changes = _segments(shard, shape, moved, gathered)
-    _write(shard, build, keys, stored, blocks[HEAD], blocks[BODY], changes)
+    _write(shard, build, keys, stored, present, heads, bodies, changes)
     segments: list[tuple[bytes, int, bytes | None]] = [
         (keys[one], at, block)
         for one, at, block in zip(changes.keys, changes.numbers, changes.online, strict=True)
     ]
     segments.extend((keys[one], at, None) for one, at in changes.dropped)
-    return Folded(number, build, keys, blocks[ONLINE_HEAD], blocks[ONLINE_BODY], segments)
+    online: list[list[bytes | None]] = [
+        [b if p else None for b, p in zip(packed, present.tolist(), strict=True)]
+        for packed in (
+            pack(shape, sides[0], ONLINE_HEAD, stamps),
+            pack(shape, sides[1], ONLINE_BODY, stamps),
+        )
+    ]
+    return Folded(number, build, keys, online[0], online[1], segments)
 
 
 def _in_seconds(shape: Shape, gathered: Gathered) -> Gathered:
@@ -180,20 +194,28 @@ def _write(
     build: int,
     keys: Sequence[bytes],
     stored: Sequence[StoredKey],
-    heads: Sequence[bytes | None],
-    bodies: Sequence[bytes | None],
+    present: np.ndarray,
+    heads: Sequence[bytes],
+    bodies: BodyChanges,
     changes: SegmentChanges,
 ) -> None:
     prefix = build_prefix(build)
     puts: list[tuple[bytes, bytes]] = []
     deletes: list[bytes] = []
-    for key, rows, head, body in zip(keys, stored, heads, bodies, strict=True):
+    here = present.tolist()
+    for key, rows, is_here, head, body in zip(keys, stored, here, heads, bodies.rows, strict=True):
         base = prefix + key
         deletes.extend(base + chunk_suffix(number) for number in rows.chunk_commits)
-        if head is None or body is None:
-            deletes.extend((base + HEAD_SUFFIX, base + BODY_SUFFIX))
-        else:
+        if is_here:
             puts.extend(((base + HEAD_SUFFIX, head), (base + BODY_SUFFIX, body)))
+        else:
+            deletes.extend((base + HEAD_SUFFIX, base + BODY_SUFFIX))
+    for one, part, block in bodies.parts:
+        place = prefix + keys[one] + part_suffix(part)
+        if block is None:
+            deletes.append(place)
+        else:
+            puts.append((place, block))
     segments = zip(changes.keys, changes.numbers, changes.stored, strict=True)
     puts.extend((prefix + keys[one] + segment_suffix(at), block) for one, at, block in segments)
     deletes.extend(prefix + keys[one] + segment_suffix(at) for one, at in changes.dropped)

@@ -243,7 +243,7 @@ class Mirror:
         """The rows of keys as the state has them; of segments those that are named, key by key."""
         shape = self._shapes[build]
         commit, stored = self._shard.read_with_commit(build, keys, segments)
-        merged = gather(shape, keys, [replace(rows, body=None) for rows in stored])
+        merged = gather(shape, keys, [replace(rows, body=None, parts={}) for rows in stored])
         whole = np.full(len(keys), commit, dtype=np.uint64)
         folded = np.array([folded_through(shape, rows) for rows in stored], np.uint64)
         incarnation = np.full(len(keys), self._shard.incarnation, dtype=np.uint64)
@@ -255,7 +255,6 @@ class Mirror:
                 deletes.append(key)
             else:
                 heads.append((key, head))
-        bodies = {key: rows.body for key, rows in zip(keys, stored, strict=True) if rows.body}
         beside = [
             (key, number, rows.segments.get(number))
             for key, rows, numbers in zip(keys, stored, segments, strict=False)
@@ -264,7 +263,7 @@ class Mirror:
         return RowWrites(
             build,
             heads,
-            online_bodies(shape, bodies),
+            online_bodies(shape, keys, stored),
             deletes,
             online_segments(shape, beside),
         )

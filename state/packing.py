@@ -44,6 +44,7 @@ MAGIC: Final = 0x6774
 VERSION: Final = 1
 
 CHUNK, HEAD, BODY, SEGMENT, ONLINE_HEAD, ONLINE_BODY, ONLINE_SEGMENT = 1, 2, 3, 4, 5, 6, 7
+DIRECTORY, PART = 8, 9
 """Kinds of block."""
 
 ADD, REPLACE = 0, 1
@@ -67,6 +68,9 @@ STAMPED_BYTES: Final = PREFIX.itemsize + STAMP.itemsize
 FOLDED_THROUGH_AT: Final = PREFIX.itemsize + 16
 """Where a head's or body's `folded_through` stands."""
 
+KIND_AT: Final = 3
+"""Where a block's kind stands."""
+
 PIECE_BYTES: Final = 32
 """From so many bytes a piece on, values are joined as they lie, rather than byte by byte."""
 
@@ -85,6 +89,10 @@ class Stamps:
     commit: np.ndarray
     folded_through: np.ndarray
     horizon_us: np.ndarray
+
+    def take(self, indices: np.ndarray) -> Stamps:
+        """The stamps of the keys at `indices` (int64), in that order."""
+        return Stamps(*(getattr(self, name)[indices] for name in STAMP.names or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,7 @@ def pack(shape: Shape, keyed: KeyedTiles, kind: int, stamps: Stamps | None = Non
         records[f"f{number}"] = ((offsets[:-1] + base) | (length << 32)).astype(np.uint64)
         heap_bytes += np.diff(edges)
         heaps.append((data, edges.tolist()))
-    headers = _headers(shape, keyed, kind, heap_bytes, stamps)
+    headers = _headers(shape, np.diff(bounds), keyed.newest_us, kind, heap_bytes, stamps)
     blocks = _cut(headers, records, (bounds * dtype.itemsize).tolist(), heaps)
     if kind == ONLINE_HEAD:
         summary = _records(summary_dtype(shape), totals(shape, keyed))
@@ -194,16 +202,41 @@ def _append(blocks: list[bytes], data: bytes, edges: Sequence[int]) -> list[byte
     ]
 
 
+def pack_directories(
+    shape: Shape, newest_us: np.ndarray, stamps: Stamps, lists: Sequence[bytes]
+) -> list[bytes]:
+    """One block a key of no tiles, whose heap is the list of the parts that have them."""
+    sizes = np.array([len(one) for one in lists], dtype=np.int64)
+    headers = _headers(shape, np.zeros_like(sizes), newest_us, DIRECTORY, sizes, stamps)
+    edges = (np.arange(len(lists) + 1) * STAMPED_BYTES).tolist()
+    data = headers.tobytes()
+    return [data[begin:end] + one for (begin, end), one in zip(pairwise(edges), lists, strict=True)]
+
+
+def bytes_of_tiles(shape: Shape, keyed: KeyedTiles) -> np.ndarray:
+    """How many bytes the records and the heap of each key's block will be, int64 (k,)."""
+    sizes = np.diff(keyed.bounds) * record_dtype(shape).itemsize
+    for column in keyed.tiles.columns:
+        if not isinstance(column, np.ndarray):
+            sizes += np.diff(_binary_parts(column)[0][keyed.bounds])
+    return sizes
+
+
 def _headers(
-    shape: Shape, keyed: KeyedTiles, kind: int, heap_bytes: np.ndarray, stamps: Stamps | None
+    shape: Shape,
+    tiles: np.ndarray,
+    newest_us: np.ndarray,
+    kind: int,
+    heap_bytes: np.ndarray,
+    stamps: Stamps | None,
 ) -> np.ndarray:
     dtype = PREFIX if stamps is None else np.dtype(PREFIX.descr + STAMP.descr)
-    headers = np.empty(len(keyed), dtype=dtype)
+    headers = np.empty(len(tiles), dtype=dtype)
     headers["magic"], headers["version"], headers["kind"] = MAGIC, VERSION, kind
-    headers["tiles"] = np.diff(keyed.bounds)
+    headers["tiles"] = tiles
     headers["heap_bytes"] = heap_bytes
     headers["layout"] = layout_of(shape)
-    headers["newest_us"] = keyed.newest_us
+    headers["newest_us"] = newest_us
     if stamps is not None:
         for name in STAMP.names or ():
             headers[name] = getattr(stamps, name)

@@ -3,10 +3,11 @@
     0 u32 big-endian build (0: the shard's own rows), then the encoded entity key, then a kind
 
 Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (reserved); each is
-followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for body
-and head. So the last 9 bytes of a row's key are always its suffix. The shard's own rows: `i`
-identity, `p` applied position of (build, partition), `v` verdicts by the clock, `x` outbox of a
-commit. Big-endian, so that bytes sort as numbers.
+followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for head
+and body, the number of a part of a body that is split (`bodies.py`). So the last 9 bytes of a row's
+key are always its suffix. The shard's own rows: `i` identity, `p` applied position of (build,
+partition), `v` verdicts by the clock, `x` outbox of a commit. Big-endian, so that bytes sort as
+numbers.
 `docs/formats/state.md` has every byte.
 """
 
@@ -20,9 +21,10 @@ from typing import Final, Self
 
 from ..schemas.errors import FormatUnknown
 
+BODY: Final = b"b"
 CHUNK: Final = b"c"
 SEGMENT: Final = b"s"
-BODY_SUFFIX: Final = b"b" + bytes(8)
+BODY_SUFFIX: Final = BODY + bytes(8)
 HEAD_SUFFIX: Final = b"h" + bytes(8)
 SUFFIX_BYTES: Final = 9
 
@@ -41,6 +43,11 @@ def build_prefix(build: int) -> bytes:
 def chunk_suffix(commit: int) -> bytes:
     """Kind and number of the chunk that a commit wrote."""
     return CHUNK + struct.pack(">Q", commit)
+
+
+def part_suffix(part: int) -> bytes:
+    """Kind and number of a part of a body that is split."""
+    return BODY + struct.pack(">Q", part)
 
 
 def segment_number(hour: int, place: int) -> int:

@@ -22,6 +22,7 @@ from rocksdict import Checkpoint, Rdict, RdictIter, ReadOptions, WriteBatch
 
 from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
+from .bodies import check_parts, is_directory, parts_in
 from .database import Memory, is_at_row, named_faults, open_database
 from .packing import CHUNK, FOLDED_THROUGH_AT, pack
 from .rows import (
@@ -40,6 +41,7 @@ from .rows import (
     encode_outbox,
     outbox_key,
     parse_position_key,
+    part_suffix,
     position_key,
     segment_suffix,
 )
@@ -59,7 +61,8 @@ _Get = Callable[[bytes], bytes | None]
 class StoredKey:
     """The rows of one key as they lie in the state; `chunks` are those not yet folded, in order.
 
-    `segments` holds, by number, those that were asked for and are there.
+    `parts` holds, by number, those of a body that is split; `body` is then their directory, which
+    has no tiles. `segments` holds, by number, those that were asked for and are there.
     """
 
     head: bytes | None
@@ -67,6 +70,7 @@ class StoredKey:
     chunks: tuple[bytes, ...]
     chunk_commits: tuple[int, ...]
     segments: Mapping[int, bytes] = field(default_factory=dict)
+    parts: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Shard:
@@ -317,7 +321,7 @@ class Shard:
 
 
 def _read_key(get: _Get, rows: RdictIter, base: bytes) -> StoredKey:
-    """The rows of one key: head and body by name, then from the first chunk that is not folded.
+    """The rows of one key: head, body and parts by name, then from the first chunk not folded.
 
     A scan from the body on would cross the tombstones of every chunk folded so far.
     """
@@ -338,7 +342,11 @@ def _read_key(get: _Get, rows: RdictIter, base: bytes) -> StoredKey:
         rows.next()
     else:
         is_at_row(rows)  # raises where it was damage that ended the rows
-    return StoredKey(head, body, tuple(chunks), tuple(commits))
+    if body is None or not is_directory(body):
+        return StoredKey(head, body, tuple(chunks), tuple(commits))
+    parts = {part: get(base + part_suffix(part)) for part in parts_in(body)}
+    found = check_parts(body, parts)
+    return StoredKey(head, body, tuple(chunks), tuple(commits), parts=found)
 
 
 def _at(rows: RdictIter, key: bytes) -> bytes | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from ...windows.shape import Shape
-from ...windows.tiles import KeyedTiles
+from ...windows.tiles import KeyedTiles, bounds_of, concat_tiles, group
 from ..packing import ONLINE_BODY, ONLINE_SEGMENT, pack, unpack
 from ..shard import StoredKey
 
@@ -26,13 +27,23 @@ def online_segments(
     ]
 
 
-def online_bodies(shape: Shape, bodies: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """Bodies of the state as online rows, by key."""
-    blocks = unpack(shape, list(bodies.values()), stamped=True)
-    keys = pa.array(list(bodies), type=pa.large_binary())
-    keyed = KeyedTiles(keys, blocks.bounds, blocks.newest_us, blocks.tiles)
+def online_bodies(
+    shape: Shape, keys: Sequence[bytes], stored: Sequence[StoredKey]
+) -> list[tuple[bytes, bytes]]:
+    """Bodies of the state as online rows, by key, for those keys that have one; never split."""
+    have = [(key, rows) for key, rows in zip(keys, stored, strict=True) if rows.body is not None]
+    blocks = unpack(shape, [rows.body or b"" for _, rows in have], stamped=True)
+    owner, tiles = np.repeat(np.arange(len(have)), np.diff(blocks.bounds)), blocks.tiles
+    split = [(i, part) for i, (_, rows) in enumerate(have) for part in rows.parts.values()]
+    if split:
+        parts = unpack(shape, [part for _, part in split], stamped=False)
+        of_parts = np.repeat(np.array([i for i, _ in split]), np.diff(parts.bounds))
+        together = concat_tiles([tiles, parts.tiles])
+        owner, tiles = group(shape, np.concatenate((owner, of_parts)), together)
+    names = pa.array([key for key, _ in have], type=pa.large_binary())
+    keyed = KeyedTiles(names, bounds_of(owner, len(have)), blocks.newest_us, tiles)
     packed = pack(shape, keyed, ONLINE_BODY, blocks.stamps)
-    return list(zip(bodies, packed, strict=True))
+    return [(key, block) for (key, _), block in zip(have, packed, strict=True)]
 
 
 def folded_through(shape: Shape, rows: StoredKey) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tegula.schemas.errors import CheckpointDamaged
+from tegula.state import bodies
 from tegula.state.checkpoint_manifest import (
     BuildPart,
     File,
@@ -32,16 +34,22 @@ from tegula.state.packing import (
     unpack,
 )
 from tegula.state.rows import (
+    BODY_SUFFIX,
     Applied,
     Identity,
     Touched,
     decode_outbox,
     encode_outbox,
     hour_and_place,
+    part_suffix,
     segment_number,
     segment_suffix,
 )
 from tegula.windows.geometry import Sliding
+from tegula.windows.ladder import HOUR as HOUR_RUNG
+from tegula.windows.ladder import MINUTE as MINUTE_RUNG
+from tegula.windows.ladder import SECOND as SECOND_RUNG
+from tegula.windows.tiles import NEVER_US
 from tests.support.shapes import HOUR, MINUTE, lift_events, shape_of
 
 SHAPE = shape_of(["count", "approx_distinct", "last"], [Sliding(HOUR, MINUTE)])
@@ -72,6 +80,31 @@ def test_golden_block_of_version_1_is_still_written_and_still_opens(name, kind, 
     assert read.tiles.start_us.tolist() == [61_000_000, 125_000_000]
     assert read.tiles.rows.tolist() == [1, 1]
     assert layout_of(SHAPE) == int.from_bytes(stored[12:16], "little")
+
+
+def test_golden_split_body_of_version_1_is_still_written_and_still_opens(golden, monkeypatch):
+    events = [(0, at_us, 1.5) for at_us in (61_000_000, 3_600_000_000, 125_000_001)]
+    keyed = lift_events(SHAPE, [b"k"], events)
+    rung = np.array([MINUTE_RUNG, SECOND_RUNG, HOUR_RUNG], np.uint8)
+    keyed = replace(keyed, tiles=replace(keyed.tiles, rung=rung))
+    monkeypatch.setattr(bodies, "SPLIT_BYTES", 0)
+    changes = bodies.change_bodies(SHAPE, keyed, STAMPS, [{}])
+    rows = [(part_suffix(part), block or b"") for _, part, block in changes.parts]
+    rows.insert(0, (BODY_SUFFIX, changes.rows[0]))
+    golden("formats/v1/split_body", "\n".join(f"{at.hex()} {row.hex()}" for at, row in rows))
+    lines = (HERE / "formats" / "v1" / "split_body.txt").read_text().splitlines()
+    stored = dict(tuple(map(bytes.fromhex, line.split())) for line in lines)
+    directory = stored[BODY_SUFFIX]
+    assert bodies.is_directory(directory)
+    assert bodies.parts_in(directory) == [1 + SECOND_RUNG, 1 + MINUTE_RUNG, 1 + HOUR_RUNG]
+    parts = {part: stored[part_suffix(part)] for part in bodies.parts_in(directory)}
+    assert bodies.check_parts(directory, parts) == parts
+    read = unpack(SHAPE, list(parts.values()), stamped=False)
+    assert read.tiles.start_us.tolist() == [125_000_000, 61_000_000, 3_600_000_000]
+    assert read.newest_us.tolist() == [NEVER_US] * 3
+    stamps = unpack(SHAPE, [directory], stamped=True)
+    assert (len(stamps.tiles), stamps.newest_us.tolist()) == (0, [3_600_000_000])
+    assert stamps.stamps.horizon_us.tolist() == [MINUTE]
 
 
 def test_golden_small_rows_of_version_1_are_still_written_and_still_open(golden):
