@@ -96,6 +96,7 @@ def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
         "mirror_lag_s": readable_after(report.get("mirror_lag") or {}),
         "mirror_fault": report.get("mirror_fault"),
         "registry_fault": report.get("registry_fault"),
+        "checkpoints": report.get("checkpoints"),
     }
 
 
@@ -193,6 +194,7 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
             say(f"From accepted to readable, since its start: half {half}, 99 % {most}")
         if engine["mirror_fault"]:
             say(f"The online store cannot be written: {engine['mirror_fault']['message']}", "red")
+        _print_checkpoints(engine["checkpoints"] or {})
         if engine["registry_fault"]:
             say("The engine does not reach its registry, and goes on as it was told last.", "red")
     _print_streams(facts)
@@ -201,6 +203,14 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
     for name, taken in facts["stores"].items():
         add_row(stores, name, size(taken))
     show(stores)
+
+
+def _print_checkpoints(of: Mapping[str, Any]) -> None:
+    """The newest checkpoint, and what keeps the next from being made; nothing if none is wanted."""
+    if of.get("newest_us"):
+        say(f"Newest checkpoint at {of['to']}: {format_instant(int(of['newest_us']))}")
+    if of.get("fault"):
+        say(f"No checkpoint can be made: {of['fault']['message']}", "red")
 
 
 def _print_streams(facts: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ def engine_metrics(report_path: Path) -> Iterator[Metric]:
     yield from _positions(report)
     yield _mirror(report)
     yield _mirror_lag(report)
+    yield from _checkpoints(report.get("checkpoints") or {})
 
 
 def _at(report: Mapping[str, Any]) -> int:
@@ -102,3 +103,16 @@ def _mirror_lag(report: Mapping[str, Any]) -> Metric:
         edges = [*map(str, lag["le_s"]), "+Inf"]
         family.add_metric([], list(zip(edges, lag["rows"], strict=True)), lag["sum_s"])
     return family
+
+
+def _checkpoints(report: Mapping[str, Any]) -> Iterator[Metric]:
+    yield gauge(
+        "tegula_checkpoint_newest_seconds",
+        "Of when the newest checkpoint at `checkpoint_to` is; 0 if there is none.",
+        (report.get("newest_us") or 0) / 1e6,
+    )
+    yield gauge(
+        "tegula_checkpoint_failing",
+        "Whether the last checkpoint that was tried failed.",
+        float(report.get("fault") is not None),
+    )

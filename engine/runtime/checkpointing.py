@@ -33,6 +33,8 @@ from .clock import Clock
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_US: Final = 60_000_000
 _LOOK_S: Final = 0.1
+_FLUSHES_MAX: Final = 4
+_FLUSH_SHORT_S: Final = 0.25
 _HOME: Final = "checkpoints"
 
 
@@ -100,12 +102,17 @@ class Maker:
         registry = self._owner.registry
         if self._copier is None:
             self._copier = Copier(home_id(registry, self._owner.now_us()))
-        flush(self._owner.shards)
+        self._flush()
         try:
             asked_s = time.perf_counter()
             moment = self._take(self.folder)
             linked_s = time.perf_counter() - asked_s
-            told = progress or self._progress
+
+            def told(done: int, total: int) -> None:
+                self._progress(done, total)
+                if progress is not None:
+                    progress(done, total)
+
             manifest = self._copier.copy(moment, registry, store, told, self.stopping)
         except OSError as fault:  # of the home; a store names its own
             where = str(self.folder)
@@ -114,6 +121,14 @@ class Maker:
             shutil.rmtree(self.folder, ignore_errors=True)
         took_s = time.perf_counter() - began_s
         return Made(manifest, took_s, linked_s * 1e3, self.total_bytes)
+
+    def _flush(self) -> None:
+        """Flush until there is little left to flush at the moment itself, where commits wait."""
+        for _ in range(_FLUSHES_MAX):
+            began_s = time.perf_counter()
+            flush(self._owner.shards)
+            if self.stopping() or time.perf_counter() - began_s < _FLUSH_SHORT_S:
+                return
 
     def _progress(self, done: int, total: int) -> None:
         self.done_bytes, self.total_bytes = done, total

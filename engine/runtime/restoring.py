@@ -11,13 +11,12 @@ still holds of before is outdated.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import xxhash
 
 from ...schemas.errors import (
@@ -27,23 +26,19 @@ from ...schemas.errors import (
     ShardsFixed,
     StateError,
 )
-from ...schemas.outcomes import RecordCode
 from ...state.checkpoint import REGISTRY_FILE, shard_folder
 from ...state.checkpoint_kept import Progress
 from ...state.checkpoint_manifest import File, Manifest, ShardPart, require_known
 from ...state.checkpoint_store import Store, sync_file
 from ...state.database import Memory
-from ...state.dead_letter import DeadLetter
 from ...state.registry import Registry
 from ...state.shard import Shard
 from ..settings import Settings
-from ..steps.commit import partition_shard
 from .checkpointing import Made, Maker
 from .clock import Clock
 from .home import HomeLock, boot_id
 
 _STAGING: Final = "restoring"
-_LETTERS: Final = 1_000_000
 
 
 @dataclass(slots=True)
@@ -111,7 +106,7 @@ def restore(
             url = f"sqlite:///{staging / REGISTRY_FILE}"
             registry = opened.enter_context(closing(Registry(url)))
         dropped = _fit(manifest, registry)
-        incarnations = _take_over(settings, manifest, staging, registry, dropped, now_us())
+        incarnations = _take_over(manifest, staging, registry, dropped, now_us())
         registry.close()
         _put_in_place(settings, staging, target)
     return incarnations
@@ -194,7 +189,6 @@ def _another_registry(where: str) -> StateError:
 
 
 def _take_over(
-    settings: Settings,
     manifest: Manifest,
     staging: Path,
     registry: Registry,
@@ -203,7 +197,6 @@ def _take_over(
 ) -> list[int]:
     """Open each shard once: compare it with the manifest, and make it a new incarnation."""
     boot, memory, incarnations = boot_id(), Memory(), []
-    verdicts = _verdicts_since(settings, manifest)
     for part in manifest.shards:
         folder = shard_folder(staging / "state", part.number)
         shard = Shard(part.number, folder, memory, 0)
@@ -211,9 +204,6 @@ def _take_over(
             _compare(shard, part, manifest.id)
             for build in dropped:
                 shard.drop_build(build)
-            for ordinal, offsets in verdicts.items():
-                if partition_shard(ordinal, len(manifest.shards)) == part.number:
-                    _add_verdicts(shard, ordinal, offsets)
             incarnations.append(registry.next_incarnation(part.number, now_us))
             shard.renew(incarnation=incarnations[-1], boot_id=boot)
         except BaseException:
@@ -230,31 +220,6 @@ def _compare(shard: Shard, part: ShardPart, checkpoint: str) -> None:
     if not same or positions != {key: at.next_offset for key, at in applied.items()}:
         where = f"checkpoint {checkpoint}, shard {part.number}"
         raise CheckpointDamaged(where=where, detail="other positions than the manifest names")
-
-
-def _verdicts_since(settings: Settings, manifest: Manifest) -> Mapping[int, list[int]]:
-    """By partition's ordinal, the offsets of records that the dead letter holds as future.
-
-    A verdict by the clock is kept in the state, so those since the checkpoint went with the state;
-    where the lake has outlived it they are known still, for all that the archive has taken.
-    """
-    found: dict[int, list[int]] = {}
-    for name, stream in manifest.streams.items():
-        letters = DeadLetter(settings.lake_path, name)
-        for letter in letters.list(limit=_LETTERS, code=RecordCode.FUTURE.value):
-            ordinal = stream.partitions.get(letter.partition)
-            if ordinal is not None:
-                found.setdefault(ordinal, []).append(letter.offset)
-    return found
-
-
-def _add_verdicts(shard: Shard, ordinal: int, offsets: Sequence[int]) -> None:
-    known = shard.verdicts.offsets(ordinal)
-    after = int(known[-1]) if len(known) else -1
-    new = np.array(sorted({one for one in offsets if one > after}), np.int64)
-    new = new[new >= shard.reached(ordinal)]
-    if len(new):
-        shard.verdicts.add(ordinal, new)
 
 
 def _put_in_place(settings: Settings, staging: Path, registry: Path | None) -> None:
