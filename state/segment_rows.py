@@ -55,6 +55,15 @@ class SegmentRows:
                 for number in self._numbers(rows, prefix + key, 0, 1 << 64):
                     yield key, number, rows.value()
 
+    def bytes_of(self, build: int, key: bytes) -> int:
+        """How many bytes a key's segments are; they are read for it, and not kept in memory."""
+        options = ReadOptions()
+        options.fill_cache(False)  # type: ignore[call-arg]  # the stub knows no argument
+        rows = self._database.iter(options)
+        with named_faults(self._path):
+            numbers = self._numbers(rows, build_prefix(build) + key, 0, 1 << 64)
+            return sum(len(rows.value()) for _ in numbers)
+
     def _rows(self) -> RdictIter:
         return self._database.iter(ReadOptions())
 
