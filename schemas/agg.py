@@ -23,6 +23,9 @@ refused with `by=`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from .agg_values import (
     CAP,
     By,
@@ -98,6 +101,8 @@ __all__ = [
     "top_n",
     "top_n_by",
     "variance",
+    "vector_mean",
+    "vector_sum",
     "weighted_mean",
 ]
 
@@ -250,6 +255,25 @@ def ratio(column: Input, other: Input, *, where: Where = None, by: By = None) ->
     true is `mean` of the predicate: `agg.mean(pl.col("amount") > 100)`.
     """
     return AggregateSpec("ratio", (column, other), where=where, by=by)
+
+
+def vector_sum(columns: Sequence[Input], *, where: Where = None, by: By = None) -> AggregateSpec:
+    """The sums of several columns, a list of floats: vectors, added element by element.
+
+    `agg.vector_sum(["x", "y", "z"])`, over events at which all of them have a value; zeros over
+    none.
+    """
+    return AggregateSpec("vector_sum", _vector(columns), where=where, by=by)
+
+
+def vector_mean(columns: Sequence[Input], *, where: Where = None, by: By = None) -> AggregateSpec:
+    """The means of several columns, a list of floats; as `vector_sum`, but null over no values."""
+    return AggregateSpec("vector_mean", _vector(columns), where=where, by=by)
+
+
+def _vector(columns: Sequence[Input]) -> Any:
+    # One text is no list of columns, and stays for validation to say so.
+    return tuple(columns) if isinstance(columns, list | tuple) else columns
 
 
 def slope(

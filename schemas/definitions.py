@@ -88,15 +88,15 @@ class Stream:
 class AggregateSpec:
     """An aggregate over a column or expression, not yet a feature: say `.over(window)`.
 
-    `input` is a column's name, a Polars expression over one event's columns, two of these where the
-    aggregate reads pairs, or None where events themselves are counted. `where`: only events for
-    which it is true are looked at. `by`: a second column or expression, the category of an event;
-    then the value is a map, of at most `cap` categories and the rest. `own`: the user's own
-    aggregate of that name, where it is not one of Tegula's.
+    `input` is a column's name, a Polars expression over one event's columns, several of these where
+    the aggregate reads pairs or vectors, or None where events themselves are counted. `where`: only
+    events for which it is true are looked at. `by`: a second column or expression, the category of
+    an event; then the value is a map, of at most `cap` categories and the rest. `own`: the user's
+    own aggregate of that name, where it is not one of Tegula's.
     """
 
     name: str
-    input: pl.Expr | str | tuple[pl.Expr | str, pl.Expr | str] | None
+    input: pl.Expr | str | tuple[pl.Expr | str, ...] | None
     params: Mapping[str, Any] = field(default_factory=dict)
     where: pl.Expr | str | None = None
     by: pl.Expr | str | None = None

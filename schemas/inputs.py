@@ -5,7 +5,8 @@
   features with the same `where` over the same column share their states.
 - An aggregate over events with a `where` reads `when(where, true, null)`; `count()` becomes
   `count_if(where)`.
-- An aggregate over two columns reads `pair(x, y)`: one input whose values are both.
+- An aggregate over two columns reads `pair(x, y)`: one input whose values are both. One over more
+  columns reads `vector(x, y, z)`.
 - An aggregate `by=` a second column reads `pair(x, category)`; where events are counted, x is true.
 """
 
@@ -23,6 +24,7 @@ from .types import Bool, DataType
 from .windows import ZonedCalendarSpec
 
 PAIR: Final = "pair"
+VECTOR: Final = "vector"
 _NULL: Final = Literal(None, None)
 
 
@@ -34,6 +36,8 @@ def input_node(spec: AggregateSpec) -> Node | None:
     'when(ok, x, null)'
     >>> text(input_node(AggregateSpec("covariance", ("x", "y"))))
     'pair(x, y)'
+    >>> text(input_node(AggregateSpec("vector_sum", ("x", "y", "z"))))
+    'vector(x, y, z)'
     >>> text(input_node(AggregateSpec("count", None, by="shop")))
     'pair(True, shop)'
     """
@@ -48,7 +52,7 @@ def input_node(spec: AggregateSpec) -> Node | None:
         return Op(PAIR, (parts[0] if parts else Literal(Bool, True), lower(spec.by)))
     if not parts:
         return None
-    return parts[0] if len(parts) == 1 else Op(PAIR, parts)
+    return parts[0] if len(parts) == 1 else Op(PAIR if len(parts) == 2 else VECTOR, parts)
 
 
 def feature_input(feature: Feature) -> Node | None:
@@ -101,8 +105,8 @@ def input_parts(spec: AggregateSpec) -> tuple[Node, ...]:
 
 
 def input_types(node: Node, schema: Mapping[str, DataType]) -> tuple[DataType, ...]:
-    """The type of an input's values, or of both of a pair. Raises as `result_type` does."""
-    parts = node.args if isinstance(node, Op) and node.name == PAIR else (node,)
+    """The type of an input, or of all of a pair or vector. Raises as `result_type` does."""
+    parts = node.args if isinstance(node, Op) and node.name in (PAIR, VECTOR) else (node,)
     return tuple(
         part.type if isinstance(part, Literal) and part.type else result_type(part, schema)
         for part in parts
@@ -110,7 +114,7 @@ def input_types(node: Node, schema: Mapping[str, DataType]) -> tuple[DataType, .
 
 
 def input_kind(types: tuple[DataType, ...]) -> str:
-    """The kind of an input as aggregates are asked for it; of a pair, both with a comma between.
+    """The kind of an input as aggregates are asked for it; of several columns, with commas between.
 
     >>> from .types import Float64, Int64
     >>> input_kind((Float64, Int64))

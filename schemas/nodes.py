@@ -107,6 +107,7 @@ OPERATORS: Mapping[str, _Build] = MappingProxyType(
         "fill_null": lambda a, b: a.fill_null(b),
         "coalesce": lambda *args: pl.coalesce(*args),
         "pair": lambda a, b: pl.struct(a.alias("first"), b.alias("second")),
+        "vector": lambda *parts: pl.struct(part.alias(f"_{i}") for i, part in enumerate(parts)),
         "when": lambda test, then, other: pl.when(test).then(then).otherwise(other),
         "cast": _cast,
         "lowercase": lambda a: a.str.to_lowercase(),

@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from .params import Choice, Edges, Param, Share, Shares, Span, Whole
 from .types import Bool, DataType, Float64, Int64, Kind, list_of, map_of
+
+COLUMNS_MAX: Final = 64
+"""How many columns a vector may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What an aggregate takes and gives.
 
-    `kinds` of input it has a meaning for, `second` those of its second input if it reads pairs,
+    `kinds` of input it has a meaning for, `second` those of its second input if it reads pairs
+    (of all its further ones, up to `COLUMNS_MAX` columns, if it reads `vectors`),
     `optional` if it also works without input, `output` its type for the (first) input's type (None
     without input), `params` what each parameter may be, `bounded` if the window must have a length,
     `varying` the kinds of (first) input for which a state has no fixed size.
@@ -28,6 +33,7 @@ class Signature:
     optional: bool = False
     params: Mapping[str, Param] = field(default_factory=dict)
     second: frozenset[Kind] | None = None
+    vectors: bool = False
     bounded: bool = False
     varying: frozenset[Kind] = frozenset()
 
@@ -88,6 +94,10 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "correlation": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "weighted_mean": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
         "ratio": Signature(_NUMERIC, _always(Float64), second=_NUMERIC),
+        "vector_sum": Signature(_NUMERIC, _always(list_of(Float64)), second=_NUMERIC, vectors=True),
+        "vector_mean": Signature(
+            _NUMERIC, _always(list_of(Float64)), second=_NUMERIC, vectors=True
+        ),
         "slope": Signature(_NUMERIC, _always(Float64), params=_PER),
         "time_since_first": Signature(_ANY, _always(Float64), optional=True),
         "time_since_last": Signature(_ANY, _always(Float64), optional=True),

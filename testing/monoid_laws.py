@@ -104,8 +104,11 @@ def arguments_are_not_changed(case: MonoidCase, draw: Draw) -> None:
 def _thawed_input(rows: Rows) -> tuple[Column | None, Order]:
     column, order = rows.column(), rows.order
     if column is not None:
-        parts = (column.values, column.valid, column.beside)
-        column = Column(*(one.copy() if isinstance(one, np.ndarray) else one for one in parts))
+        parts: tuple[Any, ...] = (column.values, column.valid, column.beside)
+        values, valid, beside = (
+            one.copy() if isinstance(one, np.ndarray) else one for one in parts
+        )
+        column = Column(values, valid, beside)
     return column, Order(order.event_us.copy(), order.ordinal.copy(), order.offset.copy())
 
 

@@ -147,12 +147,14 @@ class Column:
     every row has a value. NaN and infinities are already invalid; what stands in `values` at an
     invalid row means nothing.
 
-    A column of pairs has the second of each row in `beside`, and a row is valid where both are.
+    A column of pairs has the second of each row in `beside`, and a row is valid where both are. One
+    of vectors has their further elements in `more`, and a row is valid where all are.
     """
 
     values: Values
     valid: Bools | None = None
     beside: Values | None = None
+    more: tuple[Values, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,13 +231,12 @@ def _column(series: pl.Series, kind: str, rows: np.ndarray) -> tuple[Column, int
     What is not a finite number is not valid.
     """
     if "," in kind:
-        both = zip(series.struct.unnest().get_columns(), kind.split(","), strict=True)
-        (first, in_first), (second, in_second) = (
-            _column(one, its_kind, rows) for one, its_kind in both
-        )
-        valids = [one.valid for one in (first, second) if one.valid is not None]
+        each = zip(series.struct.unnest().get_columns(), kind.split(","), strict=True)
+        parts, counts = zip(*(_column(one, its_kind, rows) for one, its_kind in each), strict=True)
+        valids = [one.valid for one in parts if one.valid is not None]
         valid = np.logical_and.reduce(valids) if valids else None
-        return Column(first.values, valid, second.values), in_first + in_second
+        first, second, *more = (one.values for one in parts)
+        return Column(first, valid, second, tuple(more)), sum(counts)
     taken = series.gather(pl.Series(rows, dtype=pl.UInt32))
     valid = taken.is_not_null().to_numpy() if taken.null_count() else None
     if kind == "string":

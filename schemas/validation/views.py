@@ -29,7 +29,7 @@ from ..expressions import lower, result_type
 from ..nodes import columns
 from ..ordered_windows import SinceSpec
 from ..own import signature_of
-from ..signatures import SIGNATURES, Signature
+from ..signatures import COLUMNS_MAX, SIGNATURES, Signature
 from ..types import Bool, DataType, Kind, accepts_value, map_of
 from ..windows import LifetimeSpec, OrderedSpec, ZonedCalendarSpec
 from .checks import (
@@ -245,10 +245,34 @@ def _input(
         return None, (needed,)
     if signature.second is None:
         return _part(spec.input, signature.kinds, spec.name, stream, place)
+    if signature.vectors:
+        return _vector(spec, signature, stream, place)
     first, second = spec.input if isinstance(spec.input, tuple) else (spec.input, None)
     dtype, faults = _part(first, signature.kinds, spec.name, stream, f"{place}, first input")
     _, more = _part(second, signature.second, spec.name, stream, f"{place}, second input")
     return (None if more else dtype), (*faults, *more)
+
+
+def _vector(
+    spec: AggregateSpec, signature: Signature, stream: Any, place: str
+) -> tuple[DataType | None, tuple[DefinitionFault, ...]]:
+    """The type of the first of several columns, or the faults of all."""
+    given = spec.input if isinstance(spec.input, tuple) else ()
+    if not 2 <= len(given) <= COLUMNS_MAX:
+        needed = UnsupportedInput(
+            f"{spec.name} needs a list of columns",
+            where=place,
+            got=shown(spec.input),
+            expected=f"2 to {COLUMNS_MAX} columns",
+            hint=f"write agg.{spec.name}(['x', 'y']); of one column take sum or mean",
+        )
+        return None, (needed,)
+    read = [
+        _part(one, signature.kinds, spec.name, stream, f"{place}, input {number}")
+        for number, one in enumerate(given, 1)
+    ]
+    faults = tuple(fault for _, found in read for fault in found)
+    return (None if faults else read[0][0]), faults
 
 
 def _part(

@@ -122,9 +122,7 @@ def _series_faults(window: SeriesSpec, place: str) -> Iterator[DefinitionFault]:
         yield _too_far(length_us + (count - 1) * step_us, place, "a smaller step or count")
 
 
-def _unit_faults(
-    window: CalendarSpec | ZonedCalendarSpec, place: str
-) -> Iterator[DefinitionFault]:
+def _unit_faults(window: CalendarSpec | ZonedCalendarSpec, place: str) -> Iterator[DefinitionFault]:
     unit: Any = window.unit
     if not isinstance(unit, str) or unit not in UNITS:
         yield BadWindow(

@@ -152,6 +152,13 @@ FEATURES = {
         agg.decayed_sum("amount", half_life="0s").over(sliding("1h"))
     ),
     "a quantile in percent": feature(agg.approx_quantile("amount", 99).over(sliding("1h"))),
+    "a vector of one text": feature(
+        agg.vector_sum("amount").over(sliding("1h"))  # type: ignore[arg-type]
+    ),
+    "a vector of one column": feature(agg.vector_mean(["amount"]).over(sliding("1h"))),
+    "a vector with a text and a misspelt column": feature(
+        agg.vector_sum(["amount", "merchant", "itms"]).over(sliding("1h"))
+    ),
     "quantiles in percent": feature(agg.approx_quantiles("amount", [50, 99]).over(sliding("1h"))),
     "edges that fall": feature(agg.histogram("amount", [1, 0]).over(sliding("1h"))),
     "more than fits": feature(agg.last_n("amount", 1001).over(sliding("1h"))),

@@ -72,6 +72,8 @@ EVERY_AGGREGATE = tg.FeatureView(
             sliding("1d")
         ),
         "ratio": agg.ratio("amount", "items").over(sliding("1d")),
+        "together": agg.vector_sum(["amount", "items", pl.col("amount") * 2]).over(sliding("1d")),
+        "middle": agg.vector_mean(["amount", "items"]).over(sliding("1d")),
         "since_first": agg.time_since_first().over(sliding("1d")),
         "since_last": agg.time_since_last(where=pl.col("amount") > 100).over(sliding("1d")),
         "interval": agg.mean_interval().over(sliding("1d")),

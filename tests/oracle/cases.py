@@ -39,7 +39,7 @@ NO_ZONES = (None, None, "", "Nowhere", "utc")
 class Input:
     """What an aggregate reads: for Tegula, and for the naive recomputation."""
 
-    given: tuple[pl.Expr | str, ...]
+    given: tuple[pl.Expr | str | list[pl.Expr | str], ...]
     of_row: Callable[[Row], Any]
     kinds: tuple[str, ...]
 
@@ -58,6 +58,11 @@ INPUTS = {
     "yes": Input(("yes",), lambda row: row["yes"], ("bool",)),
     "word": Input(("word",), lambda row: row["word"], ("string",)),
     "at": Input(("at",), lambda row: row["at"], ("time",)),
+    "xnx": Input(
+        (["x", "n", pl.col("x") * 0.5],),
+        lambda row: (row["x"], row["n"], None if row["x"] is None else row["x"] / 2),
+        ("float", "int", "float"),
+    ),
     "xn": Input(("x", "n"), lambda row: (row["x"], row["n"]), ("float", "int")),
 }
 PARAMS: Mapping[str, Mapping[str, Any]] = {
@@ -89,6 +94,7 @@ NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "top_n": {"n": 3},
     "top_n_by": {"n": 3},
     "last_n_by": {"n": 2},
+    "vector_sum": {"columns": 3},
     "histogram": {"edges": [-1.0, 0.0, 4.5]},
 }
 """The same as plain facts."""
@@ -99,6 +105,8 @@ def fits(aggregate: str, source: str) -> bool:
     kinds, signature = INPUTS[source].kinds, SIGNATURES[aggregate]
     if not kinds:
         return signature.optional
+    if signature.vectors:
+        return len(kinds) > 2
     if signature.second is not None:
         return len(kinds) == 2 and kinds[0] in signature.kinds and kinds[1] in signature.second
     return len(kinds) == 1 and kinds[0] in signature.kinds

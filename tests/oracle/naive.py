@@ -290,6 +290,8 @@ def same(one: Any, other: Any) -> bool:
             and [*one] == [*other]
             and all(same(one[name], other[name]) for name in other)
         )
+    if isinstance(other, list):
+        return isinstance(one, list) and len(one) == len(other) and all(map(same, one, other))
     if isinstance(other, Near):
         return isinstance(one, float) and abs(one - other.value) <= other.within
     if isinstance(one, float) and isinstance(other, float):

@@ -154,6 +154,18 @@ def ratio(held: Held) -> Near | None:
     return Near(float(value), float(size / 2**95 + abs(value) / 2**51))
 
 
+def vector_sum(held: Held) -> list[float]:
+    """The sum of each column; zeros of nothing."""
+    columns = list(zip(*held.values, strict=True)) or [()] * held.params["columns"]
+    return [float(sum(map(Fraction, column), Fraction())) for column in columns]
+
+
+def vector_mean(held: Held) -> list[float]:
+    """The mean of each column, rounded once."""
+    n = len(held.values)
+    return [float(sum(map(Fraction, column)) / n) for column in zip(*held.values, strict=True)]
+
+
 def slope(held: Held) -> Near | None:
     """The least-squares slope over event time, in each second."""
     together, size = crossed(held.at_us, held.values)
@@ -240,6 +252,7 @@ OVER_NOTHING = {
     "decayed_sum",
     "decayed_count",
     "histogram",
+    "vector_sum",
     "approx_distinct",
 }
 VALUES: Mapping[str, Callable[[Held], Any]] = {
@@ -262,6 +275,8 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "correlation": correlation,
     "weighted_mean": weighted_mean,
     "ratio": ratio,
+    "vector_sum": vector_sum,
+    "vector_mean": vector_mean,
     "slope": slope,
     "time_since_first": lambda held: (held.read_at_us - held.at_us[0]) / 10**6,
     "time_since_last": lambda held: (held.read_at_us - held.at_us[-1]) / 10**6,

@@ -28,12 +28,14 @@ HOUR_BEFORE = Reading(at_us=5_000_000, start_us=5_000_000 - 3_600_000_000, end_u
 
 
 def column_of(kind: str, values: Sequence[Any]) -> Column:
-    """A column of values, None where there is none; of a pair kind, of pairs of values."""
+    """A column of values, None where there is none; of several kinds, of tuples of values."""
     if "," in kind:
-        first, second = (
-            column_of(one, [pair[i] for pair in values]) for i, one in enumerate(kind.split(","))
-        )
-        return Column(first.values, np.logical_and(first.valid, second.valid), second.values)
+        parts = [
+            column_of(one, [row[i] for row in values]) for i, one in enumerate(kind.split(","))
+        ]
+        valid = np.logical_and.reduce([part.valid for part in parts])
+        first, second, *more = (part.values for part in parts)
+        return Column(first, valid, second, tuple(more))
     valid = np.array([value is not None for value in values], bool)
     if kind == "string":
         present = [b"" if value is None else value for value in values]

@@ -34,6 +34,7 @@ from .sums import SUM
 from .support import KINDS, PAIRS
 from .trends import SLOPE
 from .value_counts import DISTINCT, ENTROPY, MODE
+from .vectors import VECTOR_MEAN, VECTOR_SUM
 
 AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
     {
@@ -58,6 +59,8 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             CORRELATION,
             WEIGHTED_MEAN,
             RATIO,
+            VECTOR_SUM,
+            VECTOR_MEAN,
             SLOPE,
             TIME_SINCE_FIRST,
             TIME_SINCE_LAST,

@@ -68,6 +68,16 @@ def _seconds(column: Column, order: Order) -> TwoFloats:
     return exactly(column.beside)
 
 
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """The values of a column past the second."""
+
+    place: int
+
+    def __call__(self, column: Column, order: Order) -> TwoFloats:
+        return exactly(column.more[self.place - 2])
+
+
 def _product(a: Callable[..., TwoFloats], b: Callable[..., TwoFloats]) -> Callable[..., TwoFloats]:
     return lambda column, order: twofloat.multiply(a(column, order), b(column, order))
 
@@ -87,3 +97,14 @@ SECONDS = SumOfTerms("seconds", _seconds)
 FIRST_SQUARES = SumOfTerms("first_squares", _squares)
 SECOND_SQUARES = SumOfTerms("second_squares", _second_squares)
 TIME_PRODUCTS = SumOfTerms("time_products", _product(_times, _firsts))
+
+
+def element(place: int) -> SumOfTerms:
+    """The sum of one of several columns: 0 is the first.
+
+    >>> element(1) is SECONDS, element(2).name, element(2) == element(2)
+    (True, 'elements_2', True)
+    """
+    if place < 2:
+        return (FIRSTS, SECONDS)[place]
+    return SumOfTerms(f"elements_{place}", _Further(place))

@@ -26,6 +26,8 @@ def made(name: str, **options: Any) -> AggregateSpec:
         if one.name in signature.params:
             if one.default is one.empty:
                 options[one.name] = signature.params[one.name].example
+        elif one.name == "columns":
+            options["columns"] = list(inputs)
         elif one.kind is not one.KEYWORD_ONLY:
             options[one.name] = next(inputs)
     return function(**options)

@@ -36,16 +36,19 @@ def features() -> dict[str, tg.Feature]:
     for name, signature in SIGNATURES.items():
         function, params = getattr(agg, name), GIVEN.get(name, {})
         inputs = [(COLUMNS[kind],) for kind in sorted(signature.kinds)]
-        if signature.second is not None:
+        if signature.vectors:
+            inputs = [(["x", "n", pl.col("x") * 3, "yes"],)]
+        elif signature.second is not None:
             inputs = [(column, "n") for (column,) in inputs]
         if signature.optional:
             inputs.append(())
         for given in inputs:
+            read = "_".join(one if isinstance(one, str) else "vector" for one in given)
             for window, spec in WINDOWS.items():
                 # Of sessions those whose states have no fixed size; the others are like them.
                 seldom = window == "visit" and not signature.varying
                 if not (signature.bounded and window in ("ever", "visit")) and not seldom:
-                    label = f"{name}_{'_'.join(given)}_{window}"
+                    label = f"{name}_{read}_{window}"
                     chosen = pl.col("n") > 0 if window == "hour" else None
                     made[label] = function(*given, **params, where=chosen).over(spec)
     return made
