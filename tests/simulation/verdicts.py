@@ -32,6 +32,10 @@ class Synced:
 
         return add
 
+    def forget(self) -> None:
+        """The machine is lost with all that it had synced."""
+        self._kept.clear()
+
     def restore(self, shard: Path) -> None:
         """Put back into a shard that went back in time what it had synced since."""
         mine = [(ordinal, offsets) for name, ordinal, offsets in self._kept if name == shard.name]
