@@ -94,6 +94,7 @@ def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
         "events_per_second": report["events_per_second"],
         "commits_to_mirror": _behind(report),
         "mirror_lag_s": readable_after(report.get("mirror_lag") or {}),
+        "mirror_rewrites": report.get("mirror_rewrites", []),
         "mirror_fault": report.get("mirror_fault"),
         "registry_fault": report.get("registry_fault"),
         "checkpoints": report.get("checkpoints"),
@@ -194,6 +195,9 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
             say(f"From accepted to readable, since its start: half {half}, 99 % {most}")
         if engine["mirror_fault"]:
             say(f"The online store cannot be written: {engine['mirror_fault']['message']}", "red")
+        if engine["mirror_rewrites"]:
+            count = number(len(engine["mirror_rewrites"]))
+            say(f"Too many changes waited: of {count} shards all online rows are written anew.")
         _print_checkpoints(engine["checkpoints"] or {})
         if engine["registry_fault"]:
             say("The engine does not reach its registry, and goes on as it was told last.", "red")

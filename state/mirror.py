@@ -8,6 +8,9 @@ What a commit touched is in the outbox, in the state. The engine also hands the 
 memory (`Committed`, `Folded`), which saves reading back what was just written; such an offer may be
 lost or refused at any time, and then the outbox says what to do.
 
+Where too much gathered in the outbox it was dropped, and all keys are written anew, over the rows
+that are there.
+
 The store is not taken at its word: it may have been wiped or restored. One whose mark is not the
 one that this mirror left there is emptied and written anew.
 """
@@ -22,19 +25,14 @@ import pyarrow as pa
 
 from ..windows.shape import Shape
 from ..windows.tiles import (
-    NEVER_US,
     KeyedTiles,
-    Tiles,
-    bounds_of,
-    concat_tiles,
-    empty_tiles,
-    group,
 )
 from .fold import Folded, gather
 from .locality import order_of_writing
+from .mirror_heads import Base, add_chunks
 from .online.from_state import folded_through, online_bodies, online_segments
 from .online.rows import Mark, OnlineWriter, RowWrites
-from .packing import ONLINE_HEAD, Stamps, pack, unpack
+from .packing import ONLINE_HEAD, Stamps, pack
 from .shard import Shard
 
 PAGE_KEYS = 4096
@@ -126,13 +124,22 @@ class Mirror:
             self._write([], self._mark)
             self._writer.keep_builds(frozenset(self._mark.builds))
 
+    @property
+    def must_rewrite(self) -> bool:
+        """Whether the outbox no longer tells what changed, so that all rows are written anew."""
+        return self._shard.outbox.dropped_through > self._mark.commit
+
     def catch_up(self) -> None:
-        """Bring the online rows up to the state by its outbox alone."""
+        """Bring the online rows up to the state by its outbox; all of them where it was dropped."""
+        if self.must_rewrite:
+            self._rewrite()
         # Asked before the outbox: what is applied by now is in the rows that are read below.
         positions = self._shard.readable_positions()
         upto = self._shard.commit_number
         # Rows up to the mark only have to go: a rebuild overtook them, or a crash left them behind.
-        entries = self._shard.outbox(0)
+        dropped_through, entries = self._shard.outbox.read()
+        if dropped_through > self._mark.commit:
+            return  # Dropped meanwhile. What dropped it is offered yet, and brings us back here.
         changed: dict[int, dict[bytes, set[int]]] = {}
         for number, touched in entries:
             for entry in touched if number > self._mark.commit else ():
@@ -141,14 +148,27 @@ class Mirror:
                 for key, segments in zip(entry.keys, numbers, strict=True):
                     keys.setdefault(key, set()).update(segments)
         for build, segments_of in changed.items():
-            if build not in self._shapes:
-                continue
-            for page in _pages(segments_of):
+            for page in _pages(segments_of) if build in self._shapes else ():
                 numbers_of = [segments_of[key] for key in page]
                 self._write([self._from_state(build, page, numbers_of)], self._mark)
         commit = max(upto, self._mark.commit, *(number for number, _ in entries))
         self._write([], replace(self._mark, commit=commit, positions=positions))
         self._shard.clear_outbox([number for number, _ in entries])
+
+    def _rewrite(self) -> None:
+        """Write every key anew. Until its turn comes a key has the row that it had.
+
+        The mark stays until all are written: broken off, it is done again. A row goes only after
+        its key has gone from the state, so nobody misses a row that should be there.
+        """
+        positions = self._shard.readable_positions()
+        commit = self._shard.commit_number
+        for build, shape in self._shapes.items():
+            for keys, numbers in _all_keys(self._shard, build, shape):
+                rows = replace(self._from_state(build, keys, numbers), whole=bool(numbers))
+                self._write([rows], self._mark)
+            self._writer.drop_older(build, commit)
+        self._write([], replace(self._mark, commit=commit, positions=positions))
 
     def take(self, offers: Sequence[Offer]) -> None:
         """Take over commits handed in memory; falls back on the outbox if one is missing."""
@@ -210,7 +230,7 @@ class Mirror:
         keys = encoded.dictionary.take(pa.array(order))
         rows: list[bytes] = keys.to_pylist()
         base = self._base(build, rows, folded, codes[len(codes) - len(folded) :])
-        heads = _add_chunks(shape, keys, codes, base, chunks, commit, self._shard.incarnation)
+        heads = add_chunks(shape, keys, codes, base, chunks, commit, self._shard.incarnation)
         return RowWrites(
             build,
             heads=[(k, head) for k, head in zip(rows, heads, strict=True) if head is not None],
@@ -225,7 +245,7 @@ class Mirror:
         keys: Sequence[bytes],
         folded: Mapping[bytes, tuple[int, bytes | None, bytes | None]],
         places: np.ndarray,
-    ) -> _Base:
+    ) -> Base:
         """The head of each key that the chunks are to be added to.
 
         `places` says where the keys of `folded` stand among `keys`: theirs are the folds' heads.
@@ -233,7 +253,7 @@ class Mirror:
         heads = self._writer.heads(build, keys)
         for place, (_, head, _) in zip(places.tolist(), folded.values(), strict=True):
             heads[place] = head
-        base = _Base.of(self._shapes[build], heads)
+        base = Base.of(self._shapes[build], heads)
         base.commit[places] = [commit for commit, _, _ in folded.values()]
         return base
 
@@ -287,6 +307,21 @@ class Mirror:
         self._write([writes], self._mark)
 
 
+def _all_keys(
+    shard: Shard, build: int, shape: Shape
+) -> Iterator[tuple[list[bytes], list[Set[int]]]]:
+    """All keys of a build, so many at a time as `_pages` has it, with the numbers of segments."""
+    after = b""
+    while keys := shard.scan_keys(build, after, PAGE_KEYS):
+        after = keys[-1]
+        if shape.segment_reach_us is None:
+            yield keys, []
+            continue
+        segments_of = {key: set(shard.segments.numbers(build, key, 0, 1 << 64)) for key in keys}
+        for page in _pages(segments_of):
+            yield page, [segments_of[key] for key in page]
+
+
 def _pages(segments_of: Mapping[bytes, Set[int]]) -> Iterator[list[bytes]]:
     """The keys, so many at a time that they are few, and their segments are."""
     page: list[bytes] = []
@@ -307,71 +342,3 @@ def _last_positions(offers: Sequence[Offer]) -> Mapping[int, int] | None:
         if isinstance(offer, Committed):
             return offer.positions
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """Heads before the chunks: their tiles with owners, and per key what their stamps say."""
-
-    owner: np.ndarray
-    tiles: Tiles
-    newest_us: np.ndarray
-    commit: np.ndarray
-    folded_through: np.ndarray
-    horizon_us: np.ndarray
-
-    @staticmethod
-    def of(shape: Shape, heads: Sequence[bytes | None]) -> _Base:
-        count = len(heads)
-        newest_us, horizon_us = np.full(count, NEVER_US), np.full(count, NEVER_US)
-        commit, folded = np.zeros(count, np.int64), np.zeros(count, np.uint64)
-        have = np.array([i for i, head in enumerate(heads) if head is not None], dtype=np.int64)
-        if not len(have):
-            nothing = np.empty(0, np.int64)
-            return _Base(nothing, empty_tiles(shape), newest_us, commit, folded, horizon_us)
-        blocks = unpack(shape, [head for head in heads if head is not None], stamped=True)
-        newest_us[have] = blocks.newest_us
-        commit[have] = blocks.stamps.commit.astype(np.int64)
-        folded[have] = blocks.stamps.folded_through
-        horizon_us[have] = blocks.stamps.horizon_us
-        owner = np.repeat(have, np.diff(blocks.bounds))
-        return _Base(owner, blocks.tiles, newest_us, commit, folded, horizon_us)
-
-
-def _add_chunks(
-    shape: Shape,
-    keys: pa.LargeBinaryArray,
-    codes: np.ndarray,
-    base: _Base,
-    chunks: Sequence[tuple[int, KeyedTiles]],
-    commit: int,
-    incarnation: int,
-) -> list[bytes | None]:
-    """The new head of each key; None for a key that a fold removed and no later chunk touched."""
-    owners, parts = [base.owner], [base.tiles]
-    newest_us, at = base.newest_us, 0
-    touched = np.zeros(len(keys), dtype=bool)
-    touched[base.owner] = True
-    for number, keyed in chunks:
-        mine = codes[at : at + len(keyed)]
-        at += len(keyed)
-        news = base.commit[mine] < number
-        if not news.all():
-            keyed, mine = keyed.take(np.flatnonzero(news)), mine[news]
-        owners.append(mine[keyed.key_of_tile])
-        parts.append(keyed.tiles)
-        newest_us[mine] = np.maximum(newest_us[mine], keyed.newest_us)
-        touched[mine] = True
-    key, tiles = group(shape, np.concatenate(owners), concat_tiles(parts))
-    stamps = Stamps(
-        np.full(len(keys), incarnation, np.uint64),
-        np.full(len(keys), commit, np.uint64),
-        base.folded_through,
-        base.horizon_us,
-    )
-    keyed = KeyedTiles(keys, bounds_of(key, len(keys)), newest_us, tiles)
-    packed: list[bytes | None] = [*pack(shape, keyed, ONLINE_HEAD, stamps)]
-    kept = touched | (base.horizon_us > NEVER_US)
-    for gone in np.flatnonzero(~kept).tolist():
-        packed[gone] = None
-    return packed

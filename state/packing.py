@@ -74,6 +74,10 @@ KIND_AT: Final = 3
 PIECE_BYTES: Final = 32
 """From so many bytes a piece on, values are joined as they lie, rather than byte by byte."""
 
+_KIND_AT: Final = 3
+_COMMIT: Final = struct.Struct("<Q")
+_COMMIT_AT: Final = PREFIX.itemsize + 8
+
 _TILES: Final = struct.Struct("<4xI")
 
 
@@ -112,6 +116,14 @@ def tile_count(block: bytes) -> int:
     """How many tiles a block holds."""
     count: int = _TILES.unpack_from(block)[0]
     return count
+
+
+def online_head_commit(block: bytes | memoryview) -> int | None:
+    """The commit that an online head is stamped with; None for a block of another kind."""
+    if block[_KIND_AT] != ONLINE_HEAD:
+        return None
+    commit: int = _COMMIT.unpack_from(block, _COMMIT_AT)[0]
+    return commit
 
 
 def layout_of(shape: Shape) -> int:

@@ -5,9 +5,9 @@
 Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (reserved); each is
 followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for head
 and body, the number of a part of a body that is split (`bodies.py`). So the last 9 bytes of a row's
-key are always its suffix. The shard's own rows: `i` identity, `p` applied position of (build,
-partition), `v` verdicts by the clock, `x` outbox of a commit. Big-endian, so that bytes sort as
-numbers.
+key are always its suffix. The shard's own rows: `i` identity, `o` through which commit the outbox
+was dropped, `p` applied position of (build, partition), `v` verdicts by the clock, `x` outbox of a
+commit. Big-endian, so that bytes sort as numbers.
 `docs/formats/state.md` has every byte.
 """
 
@@ -31,6 +31,7 @@ SUFFIX_BYTES: Final = 9
 _OWN = b"\x00\x00\x00\x00"
 IDENTITY_KEY: Final = _OWN + b"i"
 POSITION_PREFIX: Final = _OWN + b"p"
+OUTBOX_DROPPED_KEY: Final = _OWN + b"o"
 VERDICT_PREFIX: Final = _OWN + b"v"
 OUTBOX_PREFIX: Final = _OWN + b"x"
 
@@ -155,6 +156,16 @@ def outbox_key(commit: int) -> bytes:
     return OUTBOX_PREFIX + struct.pack(">Q", commit)
 
 
+def encode_dropped(commit: int) -> bytes:
+    """The row that says through which commit the outbox was dropped: u64."""
+    return struct.pack("<Q", commit)
+
+
+def decode_dropped(value: bytes) -> int:
+    """The commit in that row."""
+    return int.from_bytes(value, "little")
+
+
 @dataclass(frozen=True, slots=True)
 class Touched:
     """The keys of one build that a commit touched; `rewrite` if a fold did.
@@ -189,6 +200,23 @@ def encode_outbox(touched: Sequence[Touched]) -> bytes:
             parts.append(struct.pack(f"<{len(entry.keys)}I", *map(len, entry.segments)))
             parts.extend(struct.pack(f"<{len(numbers)}Q", *numbers) for numbers in entry.segments)
     return b"".join(parts)
+
+
+def count_outbox_keys(value: bytes) -> int:
+    """How many keys an outbox row names, without reading them.
+
+    >>> count_outbox_keys(encode_outbox([Touched(1, [b"a", b"bc"], rewrite=False)]))
+    2
+    """
+    total = at = 0
+    while at < len(value):
+        _, flags, count = struct.unpack_from("<III", value, at)
+        at += 12
+        at += 4 * count + sum(struct.unpack_from(f"<{count}I", value, at))
+        if flags & _WITH_SEGMENTS:
+            at += 4 * count + 8 * sum(struct.unpack_from(f"<{count}I", value, at))
+        total += count
+    return total
 
 
 def decode_outbox(value: bytes) -> list[Touched]:

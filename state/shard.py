@@ -24,12 +24,12 @@ from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
 from .bodies import check_parts, is_directory, parts_in
 from .database import Memory, is_at_row, named_faults, open_database
+from .outbox import Outbox
 from .packing import CHUNK, FOLDED_THROUGH_AT, pack
 from .rows import (
     BODY_SUFFIX,
     HEAD_SUFFIX,
     IDENTITY_KEY,
-    OUTBOX_PREFIX,
     POSITION_PREFIX,
     SUFFIX_BYTES,
     Applied,
@@ -37,9 +37,6 @@ from .rows import (
     Touched,
     build_prefix,
     chunk_suffix,
-    decode_outbox,
-    encode_outbox,
-    outbox_key,
     parse_position_key,
     part_suffix,
     position_key,
@@ -84,6 +81,7 @@ class Shard:
         with named_faults(path):
             stored = self._database.get(IDENTITY_KEY)
         self.created = stored is None
+        self.outbox = Outbox(self._database, path)
         self.segments = SegmentRows(self._database, path)
         self.verdicts = Verdicts(self._database, path)
         self._identity = (
@@ -182,9 +180,8 @@ class Shard:
     def _finish(self, batch: WriteBatch, number: int, touched: Sequence[Touched]) -> None:
         identity = replace(self._identity, commit=number)
         batch.put(IDENTITY_KEY, identity.encode())
-        if touched:
-            batch.put(outbox_key(number), encode_outbox(touched))
-        self._write(batch)
+        with self.outbox.adding(batch, number, touched):
+            self._write(batch)
         self._identity = identity
 
     def _write(self, batch: WriteBatch) -> None:
@@ -239,20 +236,11 @@ class Shard:
             rows.seek(base + b"\xff")
         return keys
 
-    def outbox(self, after: int) -> list[tuple[int, list[Touched]]]:
-        """The outbox rows of commits above `after`, in order."""
-        entries = []
-        for key, value in self._scan(outbox_key(after + 1), OUTBOX_PREFIX):
-            number = int.from_bytes(key[len(OUTBOX_PREFIX) :], "big")
-            entries.append((number, decode_outbox(value)))
-        return entries
-
     def clear_outbox(self, numbers: Sequence[int]) -> None:
         """Forget outbox rows whose keys the online store has taken over."""
         batch = WriteBatch(raw_mode=True)
-        for number in numbers:
-            batch.delete(outbox_key(number))
-        self._write(batch)
+        with self.outbox.clearing(batch, numbers):
+            self._write(batch)
 
     def drop_build(self, build: int) -> None:
         """Delete every row of a build, in batches; its positions too."""

@@ -116,6 +116,7 @@ class Housekeeping:
             "builds": _builds(engine, self._scales),
             "commits": [shard.commit_number for shard in engine.shards],
             "mirrored": mirrored,
+            "mirror_rewrites": engine.mirrors.rewriting(),
             "mirror_lag": engine.mirrors.lag.report(),
             "mirror_fault": _shown(engine.mirrors.fault),
             "registry_fault": _shown(engine.registry_fault),

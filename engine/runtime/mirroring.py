@@ -165,6 +165,10 @@ class Mirrors:
         """For each shard, the last commit that is readable."""
         return [mirror.mark.commit for mirror in self._mirrors]
 
+    def rewriting(self) -> list[int]:
+        """The shards whose rows are all to be written anew: too much gathered in the outbox."""
+        return [place for place, mirror in enumerate(self._mirrors) if mirror.must_rewrite]
+
     def check_readers(self) -> None:
         """Free pages that killed readers still pin."""
         for writer in self._writers:

@@ -15,7 +15,8 @@ its 128-bit XXH3 digest: 490 bytes, longer than any key that stands for itself, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -23,8 +24,8 @@ import lmdb
 import xxhash
 
 from ...schemas.errors import OnlineStoreFull, StateCorrupt
-from ..packing import tile_count
-from ..rows import SUFFIX_BYTES, build_prefix, segment_number, segment_suffix
+from ..packing import online_head_commit, tile_count
+from ..rows import SEGMENT, SUFFIX_BYTES, build_prefix, segment_number, segment_suffix
 from ..segments import ROW_INSTANTS
 from .rows import Mark, OnlineWriter, Row, RowWrites, Segments
 
@@ -37,6 +38,7 @@ _WHOLE_KEY_BYTES_MAX: Final = 480
 _KEY_HEAD_BYTES: Final = _WHOLE_KEY_BYTES_MAX + SUFFIX_BYTES + 1 - 16
 _MARK: Final = b"\x00\x00\x00\x00mark"
 _HEAD, _BODY = b"h", b"b"
+_DROPPED_AT_ONCE: Final = 4096
 
 
 def stored_key(prefix: bytes, key: bytes) -> bytes:
@@ -119,25 +121,17 @@ class LmdbWriter:
             return [*map(transaction.get, places)]
 
     def write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
+        with self._writing() as cursor:
+            for change in writes:
+                _change(cursor, change)
+            cursor.put(_MARK, mark.encode())
+
+    @contextmanager
+    def _writing(self) -> Iterator[lmdb.Cursor]:
+        """One transaction. Raises `OnlineStoreFull` where there is no space for it."""
         try:
             with self._environment.begin(write=True) as transaction:
-                cursor = transaction.cursor()
-                for change in writes:
-                    prefix = build_prefix(change.build)
-                    # First, because a key that a fold removed may have come back since.
-                    for key in change.deletes:
-                        transaction.delete(stored_key(prefix, key) + _HEAD)
-                        transaction.delete(stored_key(prefix, key) + _BODY)
-                    for kind, rows in ((_HEAD, change.heads), (_BODY, change.bodies)):
-                        places = _places(change.build, [key for key, _ in rows], kind)
-                        cursor.putmulti(zip(places, [value for _, value in rows], strict=True))
-                    for key, number, block in change.segments:
-                        place = stored_key(prefix, key) + segment_suffix(number)
-                        if block is None:
-                            transaction.delete(place)
-                        else:
-                            transaction.put(place, block)
-                transaction.put(_MARK, mark.encode())
+                yield transaction.cursor()
         except (lmdb.MapFullError, lmdb.DiskError) as fault:
             raise OnlineStoreFull(where=str(self._directory), detail=str(fault)) from fault
 
@@ -159,10 +153,35 @@ class LmdbWriter:
         """Free the pages that killed readers still pin; returns how many there were."""
         return int(self._environment.reader_check())
 
+    def drop_older(self, build: int, commit: int) -> None:
+        """Delete all rows of keys whose head is stamped with an earlier commit than this."""
+        after = build_prefix(build)
+        while older := self._older(build, commit, after):
+            with self._writing() as cursor:
+                for place in older:
+                    _delete(cursor, place + _HEAD)
+                    _delete(cursor, place + _BODY)
+                    _delete_segments(cursor, place)
+            after = older[-1]
+
+    def _older(self, build: int, commit: int, after: bytes) -> list[bytes]:
+        """Where the next keys lie whose head is older than `commit`, not too many at a time."""
+        prefix, older = build_prefix(build), list[bytes]()
+        with self._environment.begin(buffers=True) as transaction:
+            cursor = transaction.cursor()
+            if not cursor.set_range(after):
+                return older
+            for place, block in cursor:
+                if len(older) == _DROPPED_AT_ONCE or place[: len(prefix)] != prefix:
+                    break
+                stamped = online_head_commit(block)
+                if stamped is not None and stamped < commit:
+                    older.append(bytes(place[: -len(_HEAD)]))
+        return older
+
     def keep_builds(self, wanted: Set[int]) -> None:
         """Delete the rows of all builds but `wanted`; no mark may name them any more."""
-        with self._environment.begin(write=True) as transaction:
-            cursor = transaction.cursor()
+        with self._writing() as cursor:
             found = cursor.set_range(build_prefix(1))
             while found:
                 build = int.from_bytes(cursor.key()[:4], "big")
@@ -178,6 +197,39 @@ class LmdbWriter:
     def abandon(self) -> None:
         """Let go without syncing, as a crash would."""
         self._environment.close()
+
+
+def _change(cursor: lmdb.Cursor, change: RowWrites) -> None:
+    prefix = build_prefix(change.build)
+    if change.whole:
+        for key in (*change.deletes, *(key for key, _ in change.heads)):
+            _delete_segments(cursor, stored_key(prefix, key))
+    # Before the rows are put, because a key that a fold removed may have come back since.
+    for key in change.deletes:
+        _delete(cursor, stored_key(prefix, key) + _HEAD)
+        _delete(cursor, stored_key(prefix, key) + _BODY)
+    for kind, rows in ((_HEAD, change.heads), (_BODY, change.bodies)):
+        places = _places(change.build, [key for key, _ in rows], kind)
+        cursor.putmulti(zip(places, [value for _, value in rows], strict=True))
+    for key, number, block in change.segments:
+        place = stored_key(prefix, key) + segment_suffix(number)
+        if block is None:
+            _delete(cursor, place)
+        else:
+            cursor.put(place, block)
+
+
+def _delete(cursor: lmdb.Cursor, place: bytes) -> None:
+    if cursor.set_key(place):
+        cursor.delete()
+
+
+def _delete_segments(cursor: lmdb.Cursor, place: bytes) -> None:
+    """Delete all segments of the key whose rows lie at `place`."""
+    first = place + SEGMENT
+    found = cursor.set_range(first)
+    while found and bytes(cursor.key()).startswith(first):
+        found = cursor.delete()
 
 
 class WritersAsReader:

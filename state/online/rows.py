@@ -63,7 +63,8 @@ class RowWrites:
     """What one step of the mirror changes for one build of a shard.
 
     `deletes` are keys that lose head and body. `segments` are (key, number, block), the block None
-    for one that goes.
+    for one that goes. With `whole` all segments are given that the keys of `heads` are to have;
+    others that the store holds of these keys, and any of `deletes`, go.
     """
 
     build: int
@@ -71,6 +72,7 @@ class RowWrites:
     bodies: Sequence[tuple[bytes, bytes]] = ()
     deletes: Sequence[bytes] = ()
     segments: Sequence[tuple[bytes, int, bytes | None]] = ()
+    whole: bool = False
 
 
 class OnlineReader(Protocol):
@@ -110,6 +112,10 @@ class OnlineWriter(Protocol):
 
     def write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
         """Change rows and mark in one transaction."""
+        ...
+
+    def drop_older(self, build: int, commit: int) -> None:
+        """Delete all rows of keys whose head is stamped with an earlier commit than this."""
         ...
 
     def keep_builds(self, wanted: Set[int]) -> None:

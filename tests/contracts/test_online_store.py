@@ -274,7 +274,9 @@ def test_rows_of_a_build_that_was_left_half_written_do_not_outlive_their_keys(pl
     place.writer.write([], Mark(1, 0, ()))  # as if build 1 had never been named
     place.begin(1)
     place.feeder.fold([b"a"], GONE)
-    place.feeder.shard.clear_outbox([number for number, _ in place.feeder.shard.outbox(0)])
+    place.feeder.shard.clear_outbox(
+        [number for number, _ in place.feeder.shard.outbox.read().entries]
+    )
     place.follow()
     place.check(b"a", b"b")
     assert place.rows(b"a") == [[]]

@@ -35,10 +35,14 @@ from tegula.state.packing import (
 )
 from tegula.state.rows import (
     BODY_SUFFIX,
+    OUTBOX_DROPPED_KEY,
     Applied,
     Identity,
     Touched,
+    count_outbox_keys,
+    decode_dropped,
     decode_outbox,
+    encode_dropped,
     encode_outbox,
     hour_and_place,
     part_suffix,
@@ -131,6 +135,7 @@ def test_golden_segment_rows_of_version_1_are_still_written_and_still_open(golde
     stored = [bytes.fromhex(line) for line in lines]
     assert hour_and_place(int.from_bytes(stored[0][1:], "big")) == (473_364, 2)
     assert decode_outbox(stored[1]) == touched
+    assert count_outbox_keys(stored[1]) == 2
 
 
 def test_golden_checkpoint_manifest_of_version_1_is_still_written_and_still_opens(golden):
@@ -154,3 +159,10 @@ def test_golden_checkpoint_manifest_of_version_1_is_still_written_and_still_open
     assert decode(stored, "here") == manifest
     with pytest.raises(CheckpointDamaged):
         decode(stored.replace(b"42", b"43"), "here")
+
+
+def test_golden_row_of_an_outbox_that_was_dropped_is_still_written_and_still_read(golden):
+    golden("formats/v1/outbox_dropped", f"{OUTBOX_DROPPED_KEY.hex()}\n{encode_dropped(42).hex()}")
+    lines = (HERE / "formats" / "v1" / "outbox_dropped.txt").read_text().splitlines()
+    assert bytes.fromhex(lines[0]) == OUTBOX_DROPPED_KEY
+    assert decode_dropped(bytes.fromhex(lines[1])) == 42

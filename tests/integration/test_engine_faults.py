@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import polars as pl
 
 import tegula as tg
@@ -10,8 +11,11 @@ from tegula.cli.status import gather
 from tegula.engine.runtime.clock import now_us
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.serving.engine_metrics import engine_metrics
+from tegula.state import outbox
 from tegula.state.online.lmdb import LmdbWriter
 from tests.support.engines import BY_NAME, EVENTS, TOTALS, Project, running
+from tests.support.server import free_port
+from tests.support.server import running as serving
 
 OTHERS = tg.FeatureView(
     "others", entity=BY_NAME, stream=EVENTS, features={"n": agg.count().over(tg.lifetime())}
@@ -155,3 +159,41 @@ def test_mirror_lag_is_measured_from_the_log_to_the_store(tmp_path, eventually):
         project.send(events(5))
         eventually(lambda: project.outcomes(2).get("folded") == 312)
         eventually(lambda: measured(5))
+
+
+def test_store_that_refuses_for_long_is_written_anew_and_says_what_the_state_says(
+    tmp_path, eventually, monkeypatch
+):
+    """What waits for it does not grow without bound, and nobody reads a zero meanwhile."""
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.RETRY_S", 0.05)
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_TILES_MAX", 10)
+    monkeypatch.setattr(outbox, "KEYS_MAX", 30)
+    project, rounds = Project.make(tmp_path, TOTALS, OTHERS, port=free_port()), 6
+
+    def refuse(*_: object) -> None:
+        raise OnlineStoreFull(where="online", detail="no space")
+
+    def report(name: str) -> object:
+        return (project.report() or {}).get(name)
+
+    with running(project) as engine:
+        project.send(events(50))
+        eventually(lambda: report("mirrored") == report("commits") and report("mirror_lag") != [])
+        eventually(lambda: project.outcomes(2).get("folded") == 50)
+        with monkeypatch.context() as full:
+            full.setattr(LmdbWriter, "write", refuse)
+            for number in range(1, rounds):
+                project.send(events(50))
+                eventually(lambda n=number: project.outcomes(2).get("folded") == 50 * (n + 1))
+            eventually(lambda: report("mirror_rewrites") == [0, 1])
+            assert gather(project.settings)["engine"]["mirror_rewrites"] == [0, 1]
+        eventually(lambda: report("mirror_rewrites") == [] and report("mirror_fault") is None)
+        eventually(lambda: report("mirrored") == report("commits"))
+        assert engine.is_running
+    with serving(project.settings, now_us) as server:
+        keys = [f"{i:08}" for i in range(50)]
+        asked = {"features": ["totals:events", "others:n", "totals:sum_x"], "keys": {"k": keys}}
+        answer = httpx.post(f"{server.url}/v1/features", json=asked).json()
+        assert answer["values"]["totals:events"] == [rounds] * 50
+        assert answer["values"]["others:n"] == [rounds] * 50
+        assert answer["values"]["totals:sum_x"] == [float(rounds)] * 50

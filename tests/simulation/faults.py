@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tegula.schemas.errors import CheckpointStoreFault, OnlineStoreFull, SinkError, TegulaError
+from tegula.state import outbox
 from tegula.state.archive import Archive
 from tegula.state.checkpoint_store import DirectoryStore
 from tegula.state.dead_letter import DeadLetter
@@ -89,6 +90,8 @@ class Faults:
         self.armed = False
         self.likelihood = 0.0
         self.met: Counter[str] = Counter()
+        # A store that refuses for some commits then counts as one that does so for hours.
+        patch.setattr(outbox, "KEYS_MAX", chance.choice((3, 10, 1_000_000)))
         for write in WRITES:
             patch.setattr(write.owner, write.name, self._around(write))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tegula.schemas.errors import SinkError
 from tegula.state.online.rows import Mark, Row, RowWrites, Segments
-from tegula.state.packing import tile_count
+from tegula.state.packing import online_head_commit, tile_count
 from tegula.state.rows import segment_number
 from tegula.state.segments import ROW_INSTANTS
 
@@ -121,6 +121,9 @@ class RemoteWriter:
         return held
 
     def _change(self, held: Held, change: RowWrites) -> None:
+        if change.whole:
+            whole = {(change.build, key) for key in (*change.deletes, *dict(change.heads))}
+            held.segments = {at: b for at, b in held.segments.items() if at[:2] not in whole}
         for key in change.deletes:
             held.heads.pop((change.build, key), None)
             held.bodies.pop((change.build, key), None)
@@ -139,6 +142,14 @@ class RemoteWriter:
         self, build: int, keys: Sequence[bytes], hours: Sequence[int]
     ) -> tuple[Mark | None, list[Row], list[Segments]]:
         return self._store.read_with_segments(self._shard, build, keys, hours)
+
+    def drop_older(self, build: int, commit: int) -> None:
+        held = self._fenced()
+        stamped = {at: online_head_commit(head) for at, head in held.heads.items()}
+        older = {at for at, c in stamped.items() if at[0] == build and c is not None and c < commit}
+        held.heads = {at: row for at, row in held.heads.items() if at not in older}
+        held.bodies = {at: row for at, row in held.bodies.items() if at not in older}
+        held.segments = {at: row for at, row in held.segments.items() if at[:2] not in older}
 
     def keep_builds(self, wanted: Set[int]) -> None:
         held = self._fenced()

@@ -32,7 +32,9 @@ class FullDisk:
 
 @pytest.fixture
 def engine(tmp_path):
-    nothing = SimpleNamespace(commits=list, fault=None, lag=SimpleNamespace(report=dict))
+    nothing = SimpleNamespace(
+        commits=list, rewriting=list, fault=None, lag=SimpleNamespace(report=dict)
+    )
     return SimpleNamespace(
         settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
         mirrors=nothing,

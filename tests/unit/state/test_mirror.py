@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tegula.state import mirror as mirroring
+from tegula.state import outbox
 from tegula.state.mirror import Committed, Mirror
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark
@@ -127,7 +128,7 @@ def test_take_reads_the_outbox_when_an_offer_was_lost(place):
     _, second = place.feeder.taken()
     place.mirror.take([second])
     check(place, [b"a", b"b"])
-    assert place.feeder.shard.outbox(0) == []
+    assert place.feeder.shard.outbox.read().entries == []
 
 
 def test_take_follows_a_fold_between_commits(place):
@@ -305,10 +306,20 @@ steps = st.one_of(
 
 
 @settings(max_examples=60, deadline=None, print_blob=True)
-@given(steps=st.lists(steps, max_size=25), shape=st.sampled_from([SHAPE, EXACT, EXACT]))
+@given(
+    steps=st.lists(steps, max_size=25),
+    shape=st.sampled_from([SHAPE, EXACT, EXACT]),
+    keys_max=st.sampled_from([2, 5, 1_000_000]),
+)
 def test_law_online_rows_follow_the_state_whatever_happens_on_the_way(
-    tmp_path_factory, steps, shape
+    tmp_path_factory, steps, shape, keys_max
 ):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "KEYS_MAX", keys_max)
+        follow(tmp_path_factory, steps, shape)
+
+
+def follow(tmp_path_factory, steps, shape):
     place = Place(tmp_path_factory.mktemp("shard"), shape=shape)
     last, incarnation = [], 1
     for name, argument in steps:
@@ -340,5 +351,5 @@ def test_law_online_rows_follow_the_state_whatever_happens_on_the_way(
             check(place, [b"a", b"b", b"c"])
     place.mirror.catch_up()
     check(place, [b"a", b"b", b"c"])
-    assert place.feeder.shard.outbox(0) == []
+    assert place.feeder.shard.outbox.read().entries == []
     place.close()

@@ -22,6 +22,7 @@ from tegula.state.rows import (
     Touched,
     build_prefix,
     chunk_suffix,
+    count_outbox_keys,
     decode_outbox,
     encode_outbox,
     hour_and_place,
@@ -91,6 +92,7 @@ segmented = st.lists(
 @given(st.lists(touched | segmented, max_size=5))
 def test_law_outbox_row_is_read_back(entries):
     assert decode_outbox(encode_outbox(entries)) == entries
+    assert count_outbox_keys(encode_outbox(entries)) == sum(len(entry.keys) for entry in entries)
 
 
 hours = st.integers(-(2**63) // HOUR_US, 2**63 // HOUR_US)

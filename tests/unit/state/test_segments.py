@@ -167,10 +167,10 @@ def test_builds_without_fine_edges_have_no_segments(tmp_path):
 def test_outbox_names_the_segments_that_a_fold_wrote_or_dropped(feeder):
     feeder.commit([(b"a", NOON, 1.0), (b"b", NOON, 1.0)])
     feeder.fold([b"nobody", b"a"], NOON)
-    ((_, touched),) = feeder.shard.outbox(1)
+    _, (_, touched) = feeder.shard.outbox.read().entries
     assert list(touched[0].segments) == [(), (segment_number(12, 0),)]
     feeder.fold([b"a"], NOON + 3 * HOUR_US)
-    ((_, touched),) = feeder.shard.outbox(2)
+    _, _, (_, touched) = feeder.shard.outbox.read().entries
     assert list(touched[0].segments) == [(segment_number(12, 0),)]
 
 
