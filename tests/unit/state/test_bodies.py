@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from tegula.schemas.errors import StateCorrupt
 from tegula.state import bodies
 from tegula.state.fold import gather
+from tegula.state.mirror import Mirror
+from tegula.state.online.lmdb import LmdbWriter
+from tegula.state.online.rows import Mark
 from tegula.state.rows import BODY_SUFFIX, build_prefix, part_suffix
 from tegula.state.shard import Shard
 from tegula.windows.geometry import Lifetime, Sliding
@@ -243,3 +246,34 @@ def test_law_splitting_changes_no_bit_of_what_a_key_holds(tmp_path_factory, step
             parts_of(split, key)
     plain.shard.abandon()
     split.shard.abandon()
+
+
+@pytest.mark.parametrize("shape", [SHAPE, EXACT], ids=["coarse", "exact"])
+def test_online_rows_are_those_of_bodies_that_were_never_split(tmp_path, monkeypatch, shape):
+    """However they come about: by the fold, by the outbox, or all of them anew."""
+    found = []
+    for bound in (NEVER, 0):
+        monkeypatch.setattr(bodies, "SPLIT_BYTES", bound)
+        root = tmp_path / str(bound)
+        feeder = Feeder(open_shard(root / "state"), shape)
+        feeder.commit([*spread(), *spread(b"b"), (b"c", NOON, 1.0)])
+        feeder.fold([b"a", b"b"], NOON)
+        feeder.commit([(b"a", NOON + SECOND_US, 1.0)])
+        offers = feeder.taken()
+        for way in ("offered", "outbox", "anew"):
+            writer = LmdbWriter(root / way, 0, 1, 1 << 24)
+            mirror = Mirror(feeder.shard, writer, {1: shape})
+            if way != "anew":
+                writer.write([], Mark(1, 0, (1,)))
+            mirror.rebuild_missing()
+            if way == "offered":
+                mirror.take(offers)
+            else:
+                mirror.catch_up()
+            found.append((bound, way, writer.read(1, [b"a", b"b", b"c"])[1]))
+            writer.abandon()
+        feeder.shard.abandon()
+    for (_, way, whole), (_, _, split) in zip(found[:3], found[3:], strict=True):
+        assert whole == split, way
+    bodies_online = {way: [body for _, body in rows] for _, way, rows in found}
+    assert bodies_online["offered"] == bodies_online["anew"]
