@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
+from tegula.connectors.redrive import RedriveFile
+from tegula.connectors.with_redriven import LogWithRedriven
 from tegula.engine.apply import apply_definitions
-from tegula.engine.deployed import build_of
 from tegula.engine.runtime import engine as running
 from tegula.engine.runtime import home as homes
 from tegula.engine.runtime.clock import ScriptedClock
@@ -22,24 +23,20 @@ from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
 from tegula.engine.steps import commit, lanes
 from tegula.schemas.codec import collect
-from tegula.schemas.definitions import Definitions
 from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
-from tegula.schemas.outcomes import Status
 from tegula.schemas.time import HOUR_US, MINUTE_US, SECOND_US, parse_duration
-from tegula.serving.keys import KeyColumns
-from tegula.serving.plan import FeaturePlan, Part
-from tegula.serving.read import FeatureReader
-from tegula.serving.single import single_key
-from tegula.serving.single_code import quick
-from tegula.state.keys import encode_key
+from tegula.state.checkpoint_store import DirectoryStore
 from tegula.state.registry import BuildRow, Registry
 from tests.oracle import naive
+from tests.simulation.backups import lose, make_checkpoint, restore_any
 from tests.simulation.checks import check_archive
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
-from tests.simulation.records import KEYS, RUBBISH, drawn_row, stamp_us
+from tests.simulation.records import RUBBISH, drawn_row, stamp_us
+from tests.simulation.redriving import drive, driven
+from tests.simulation.values import check_values
 from tests.simulation.verdicts import Synced, judged
-from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts, matches
+from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -66,8 +63,9 @@ class World:
         self.deaths: list[str] = []
         self.forgets = self.chance.random() < 0.5
         self.synced = root / "synced"
+        self.backup = DirectoryStore(root / "backup")
         self.engine: Engine | None = None
-        patch.setattr(running, "open_log", lambda stream, settings: self.logs[stream.name])
+        patch.setattr(running, "open_log", lambda stream, settings: self._log(stream.name))
         patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
         patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))
         patch.setattr(commit, "FOLD_EVERY", self.chance.choice((4, 32)))
@@ -139,6 +137,9 @@ class World:
         """Definitions are applied: one more view, or one that is changed."""
         drawn = self.chance.choice(POOL)
         self.applied[drawn.view] = drawn
+        self._apply()
+
+    def _apply(self) -> None:
         apply_definitions(
             self.settings,
             collect(*STREAMS.values(), *(facts.define() for facts in self.applied.values())),
@@ -151,6 +152,14 @@ class World:
         """A view is built anew beside what serves."""
         with suppress(BackfillRunning):
             self._registry(lambda r: r.start_backfill(self._any_view(), self.clock()))
+
+    def redrive(self) -> None:
+        """Dead letters, or what a view found too old, are driven again."""
+        stream = self.chance.choice(list(self.logs))
+        view = self.chance.choice((None, *self.applied))
+        deployed = self._engine.deployed
+        if stream in deployed.streams:
+            drive(self.settings, deployed, stream, view, self.clock())
 
     def switch(self) -> None:
         """Another live build of a view takes over: forward, or back."""
@@ -178,6 +187,8 @@ class World:
             return
         for name, reader in self._engine.streams.items():
             for partition, place in self._engine.archiving.places(name).items():
+                if partition not in self.logs[name].topics:
+                    continue
                 live = [
                     at.next_offset
                     for shard in self._engine.shards
@@ -215,6 +226,22 @@ class World:
                 self.synced_verdicts.restore(lost)
         self._open()
 
+    def checkpoint(self) -> None:
+        """The state is copied elsewhere."""
+        make_checkpoint(self._engine, self.backup, keep=self.chance.randint(1, 3))
+
+    def restore(self) -> None:
+        """The machine is lost, another goes on from a checkpoint: where the log reaches back."""
+        if self.forgets or not self.backup.ids():
+            return
+        self._let_go(clean=False)
+        self.synced_verdicts.forget()
+        shutil.rmtree(self.synced, ignore_errors=True)
+        lose(self.settings)
+        self.deaths += restore_any(self.settings, self.backup, self.chance, self.clock)
+        self._apply()  # what was defined since the checkpoint
+        self._open()
+
     # How it happens.
 
     def act(self, action: str) -> None:
@@ -248,6 +275,10 @@ class World:
         self.faults.armed = False
         self._let_go(clean=False)
         self._open()
+
+    def _log(self, stream: str) -> LogWithRedriven:
+        file = RedriveFile(self.settings.redriven_path(stream), stream)
+        return LogWithRedriven(self.logs[stream], file, stream)
 
     def _open(self) -> None:
         if self.engine is None:
@@ -303,76 +334,30 @@ class World:
         assert served <= {row.id for row in live}
         waiting = self._registry(lambda r: r.builds(("catching_up",)))
         assert not waiting, f"still catching up: {waiting}"
+        self.redriven = {
+            name: driven(
+                self.settings.redriven_path(name),
+                self.records[name],
+                self._registry(lambda r, of=name: r.partitions(of)),
+            )
+            for name in STREAMS
+        }
         for row in live:
             self._check_build(row, facts[row.structural])
         for stream, reader in self._engine.streams.items():
-            check_archive(reader, self.settings.lake_path, stream, self.records[stream])
+            lake, again = self.settings.lake_path, self.redriven[stream]
+            check_archive(reader, lake, stream, self.records[stream], again)
 
     def _check_build(self, row: BuildRow, facts: ViewFacts) -> None:
-        folded, expected = naive.judge(self.records[facts.stream], facts.rules())
+        records = [*self.records[facts.stream], *self.redriven[facts.stream]]
+        folded, expected = naive.judge(records, facts.rules())
         nulls = sum(bool(record.row.get("tombstone")) for record in self.records[facts.stream])
         expected.update(filtered=nulls, dead_lettered=-nulls)
         found = dict(outcomes(self._engine.shards, row.id))
         assert found == {name: expected[name] for name in found}, f"build {row.id} of {facts}"
         now_us = self.clock()
         for at_us in (now_us, now_us - self.chance.randint(0, MINUTE_US)):
-            self._check_values(row, facts, folded, at_us)
-
-    def _check_values(
-        self, row: BuildRow, facts: ViewFacts, folded: Sequence[naive.Record], at_us: int
-    ) -> None:
-        build = build_of(row, Definitions())
-        features = build.shape.features
-        names = tuple(f"{row.view}:{feature.name}" for feature in features)
-        single = quick(single_key(build.shape, features))
-        part = Part(row.view, build.id, build.shape, 0, names, features, single)
-        columns = KeyColumns("name", (("k", "string"),))
-        plan = FeaturePlan(names, (columns,), (part,), (), (), frozenset({"k"}))
-        reader = FeatureReader(self._engine.mirrors.reader())
-        keys = [[encode_key((key,), ("string",)) for key in KEYS]]
-        reply = reader.read(plan, keys, len(KEYS), SHARDS, at_us, detailed=True)
-        again = reader.read(plan, keys, len(KEYS), SHARDS, at_us)
-        assert again.values == reply.values
-        for number, name in enumerate(names):
-            assert again.statuses.get(name, [0] * len(KEYS)) == reply.statuses[name]
-            for place, key in enumerate(KEYS):
-                mine = [record for record in folded if record.key == key]
-                got = reply.values[name][place], Status(reply.statuses[name][place])
-                self._check_value(facts, number, mine, at_us, *got)
-
-    def _check_value(
-        self,
-        facts: ViewFacts,
-        number: int,
-        mine: Sequence[naive.Record],
-        at_us: int,
-        got: Any,
-        status: Status,
-    ) -> None:
-        aggregate, column, _ = facts.features[number]
-        window = facts.window(number)
-        events = [
-            naive.Event(
-                r.at_us or 0,
-                r.partition,
-                r.offset,
-                r.row[column] if column else None,
-                matches(r.row),
-            )
-            for r in mine
-        ]
-        later = any(event.at_us >= at_us for event in events)
-        where = f"{facts.view} {facts.features[number]} at {at_us}: {got!r} {status.name}"
-        if status is Status.COARSE and later and at_us % SECOND_US:
-            return
-        if status is Status.COARSE and at_us < self._horizon_us(facts):
-            return  # producers whose clocks are fast may move it past the instant
-        expected = naive.value(aggregate, window, events, at_us)
-        assert naive.same(got, expected), f"{where}, expected {expected!r}"
-        wanted = naive.status(expected, window, events, at_us, facts.retained_us())
-        if later and status is Status.EMPTY and wanted == "NOT_FOUND":
-            return  # only the tile's second is known, which the newest event may share
-        assert status.name == wanted, f"{where}, expected {wanted}"
+            check_values(self._engine, row, facts, folded, at_us, self._horizon_us(facts))
 
     def _horizon_us(self, facts: ViewFacts) -> int:
         """Where reading is exact from, at the latest: by the newest of all partitions."""
@@ -395,11 +380,14 @@ ACTIONS: Mapping[str, int] = {
     "define": 2,
     "backfill": 4,
     "switch": 1,
+    "redrive": 2,
     "retire": 2,
     "grow": 1,
     "forget": 1,
     "crash": 3,
     "restart": 1,
     "power_cut": 2,
+    "checkpoint": 2,
+    "restore": 2,
 }
 """What may happen, and how often in proportion."""
