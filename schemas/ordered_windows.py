@@ -97,6 +97,9 @@ def session(
     the event time and `agg.count()`. Events more than `lateness` behind the watermark expire in a
     view that has sessions, because the sessions that they would join are no longer kept.
 
+    Late events of a partition that was silent meanwhile may stretch the session down to one that is
+    no longer kept: its status is then OVERFLOW.
+
     State: 16 bytes and one of the aggregate's own for each session of the last `lateness`, and for
     the newest.
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..schemas.types import DataType
-from .aggregates.lists import bytes_of_one
 from .aggregates.support import scalar_of_one
 from .algebra import (
     NOTHING,
@@ -37,7 +37,7 @@ from .algebra import (
     take,
 )
 from .rows import VALUE_TYPE, NewestRows, RowsRead
-from .sessions import Sessions
+from .sessions import NewestRead, Sessions
 
 Wrapped = Aggregate | AggregateAt
 
@@ -117,7 +117,10 @@ class OverRows:
 
 @dataclass(frozen=True, slots=True)
 class OverSession:
-    """An aggregate over the newest session of a key."""
+    """An aggregate over the newest session of a key.
+
+    One that reaches down to a session which was dropped overflows: nobody knows how long it is.
+    """
 
     inner: Wrapped
     kind: str | None
@@ -139,11 +142,13 @@ class OverSession:
     def finish_at(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
     ) -> tuple[Values, Codes]:
-        inner = tuple(
-            Sessions(self.gap_us, need.monoid).newest(mine)[2]
+        newest = [
+            Sessions(self.gap_us, need.monoid).newest(mine)
             for need, mine in zip(self.inner.needs(self.kind, params), states, strict=True)
-        )
-        return finish(self.inner, inner, params, self.counted(states, params, reading)[0])
+        ]
+        inner = tuple(one.inner for one in newest)
+        values, codes = finish(self.inner, inner, params, _session_bounds(newest[0], reading))
+        return values, np.where(newest[0].cut, OVERFLOW, codes).astype(np.uint8)
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
@@ -151,18 +156,22 @@ class OverSession:
         """From the first event of the newest session to just after its last."""
         # Where a session's events lie does not depend on what is kept of them.
         sessions = Sessions(self.gap_us, self.inner.needs(self.kind, params)[0].monoid)
-        first_us, last_us, _, found = sessions.newest(states[0])
-        bounds = Reading(
-            reading.at_us,
-            np.where(found, first_us, reading.start_us),
-            np.where(found, last_us + 1, reading.end_us),
-        )
-        return bounds, found
+        newest = sessions.newest(states[0])
+        return _session_bounds(newest, reading), newest.found
 
     def finish_one_at(
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
     ) -> Any:
         return _one(self, states, params, reading)
+
+
+def _session_bounds(newest: NewestRead, reading: Reading) -> Reading:
+    """From the first event of the newest session to just after its last."""
+    return Reading(
+        reading.at_us,
+        np.where(newest.found, newest.first_us, reading.start_us),
+        np.where(newest.found, newest.last_us + 1, reading.end_us),
+    )
 
 
 def _lifted(
@@ -196,4 +205,14 @@ def _one(
 ) -> Any:
     """One key by way of columns: what is picked from rows and sessions is picked there only."""
     at = Reading(*(np.array([one]) for one in (reading.at_us, reading.start_us, reading.end_us)))
-    return scalar_of_one(aggregate.finish_at(tuple(map(bytes_of_one, states)), params, at))
+    return scalar_of_one(aggregate.finish_at(tuple(map(_columns_of_one, states)), params, at))
+
+
+def _columns_of_one(state: tuple[Any, ...]) -> States:
+    """A state as columns of length 1."""
+    return tuple(
+        pa.array([field], pa.large_binary())
+        if isinstance(field, bytes)
+        else np.array([field], np.int64)
+        for field in state
+    )

@@ -6,13 +6,16 @@ come in any order: a late one that fills a gap makes one session of two. An even
 after another still belongs to its session.
 
 Which session a reader sees is the newest before the instant. Older ones are kept as long as an
-event may still come that joins them (`NewestSessions.pruned`), and no longer.
+event may be expected that joins them (`Sessions.pruned`), and no longer. When the last one ended
+that was dropped is remembered as a *floor*: events of a partition that was silent, or that were
+driven again, may come later than that, and a session that they stretch down to the floor would be
+too short. It is told from all others, so that nobody takes it for whole.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,18 +35,35 @@ from .algebra import (
     take,
 )
 
+NO_FLOOR: Final = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class NewestRead:
+    """The newest session of each of k states: `first_us`, `last_us`, inner states.
+
+    `found`: whether there is one. `cut`: whether it reaches down to one that was dropped.
+    """
+
+    first_us: Int64s
+    last_us: Int64s
+    inner: States
+    found: Bools
+    cut: Bools
+
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """Sessions by `gap_us`, each with a state of `inner`: 16 bytes and that state's, each.
 
     The first field holds the sessions' records, ascending. What `inner` keeps as bytes follows in a
-    field of its own, session after session; the record has its length.
+    field of its own, session after session; the record has its length. The last field is the
+    floor: when the last session ended that was dropped, or −2⁶³.
     """
 
     gap_us: int
     inner: Monoid
-    version: int = 1
+    version: int = 2
 
     @property
     def name(self) -> str:
@@ -53,7 +73,7 @@ class Sessions:
     @property
     def fields(self) -> tuple[StateField, ...]:
         texts = (StateField(f"f{n}", "bytes") for n in self._texts)
-        return (StateField("sessions", "bytes"), *texts)
+        return (StateField("sessions", "bytes"), *texts, StateField("floor_us", "<i8"))
 
     @property
     def _texts(self) -> tuple[int, ...]:
@@ -78,7 +98,7 @@ class Sessions:
             order.event_us[sessions.starts], order.event_us[sessions.last], inner
         )
         edges = np.searchsorted(sessions.starts, [*runs.starts, runs.size])
-        return self._states(records, inner, edges)
+        return self._states(records, inner, edges, np.full(runs.count, NO_FLOOR))
 
     def reduce(self, states: States, runs: Runs) -> States:
         if runs.count == runs.size:
@@ -96,25 +116,27 @@ class Sessions:
             inner,
         )
         edges = np.searchsorted(ids[groups.starts], np.arange(runs.count + 1))
-        return self._states(merged, inner, edges)
+        floors = np.asarray(states[-1])
+        floors = np.maximum.reduceat(floors, runs.starts) if runs.count else floors
+        return self._states(merged, inner, edges, floors)
 
     def reduce_one(self, states: States | Lists) -> tuple[Any, ...]:
-        columns: States = tuple(
+        texts: States = tuple(
             field if isinstance(field, pa.Array) else pa.array(field, pa.large_binary())
-            for field in states
+            for field in states[:-1]
         )
-        count = len(columns[0])
+        count = len(texts[0])
         if not count:
-            return (b"",) * len(self.fields)
-        merged = self.reduce(columns, Runs(np.zeros(1, np.int64), count))
-        return tuple(binary(field)[0].as_py() for field in merged)
+            return (*(b"" for _ in texts), NO_FLOOR)
+        floors = np.asarray(states[-1], np.int64)
+        *merged, (floor,) = self.reduce((*texts, floors), Runs(np.zeros(1, np.int64), count))
+        return (*(binary(field)[0].as_py() for field in merged), int(floor))
 
     def zero(self, count: int) -> States:
-        return tuple(empty_bytes(count) for _ in self.fields)
+        return (*(empty_bytes(count) for _ in self.fields[:-1]), np.full(count, NO_FLOOR))
 
-    def newest(self, states: States) -> tuple[Int64s, Int64s, States, Bools]:
-        """The newest session of each of k states: first, last, inner state; and whether there is
-        one."""
+    def newest(self, states: States) -> NewestRead:
+        """The newest session of each of k states."""
         records, inner, counts = self._read(states)
         found = counts > 0
         chosen = (np.cumsum(counts) - 1)[found]
@@ -123,13 +145,16 @@ class Sessions:
         # Keys without sessions take a zero, which stands behind all sessions.
         place = np.full(len(counts), len(records))
         place[found] = chosen
-        return first_us, last_us, take(concat((inner, self.inner.zero(1))), place), found
+        # Added to the floor's side it might overflow: that of none is the least int64.
+        cut = found & (first_us - self.gap_us <= np.asarray(states[-1]))
+        chosen_states = take(concat((inner, self.inner.zero(1))), place)
+        return NewestRead(first_us, last_us, chosen_states, found, cut)
 
     def pruned(self, states: States, before_us: Int64s) -> States:
-        """The states without what no reader sees again.
+        """The states without what no reader is expected to see again.
 
-        `before_us` (k,): no event from before it can come any more. The newest session stays, and
-        those that an event from then on could join.
+        `before_us` (k,): no event from before it is expected any more. The newest session stays,
+        and those that an event from then on could join.
         """
         records, inner, counts = self._read(states)
         owner = np.repeat(np.arange(len(counts)), counts)
@@ -137,7 +162,9 @@ class Sessions:
         newest[(np.cumsum(counts) - 1)[counts > 0]] = True
         keep = newest | (records["last_us"] + self.gap_us >= before_us[owner])
         edges = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=len(counts)))))
-        return self._states(records[keep], take(inner, np.flatnonzero(keep)), edges)
+        floors = np.array(states[-1])
+        np.maximum.at(floors, owner[~keep], records["last_us"][~keep])
+        return self._states(records[keep], take(inner, np.flatnonzero(keep)), edges, floors)
 
     def _read(self, states: States) -> tuple[np.ndarray, States, Int64s]:
         """All sessions of some states, their inner states, and how many each has."""
@@ -146,7 +173,7 @@ class Sessions:
         inner: list[Any] = [
             np.ascontiguousarray(records[f"f{n}"]) for n in range(len(self.inner.fields))
         ]
-        for number, texts in zip(self._texts, states[1:], strict=True):
+        for number, texts in zip(self._texts, states[1:-1], strict=True):
             begins, content = buffers_of(binary(texts))
             ends = np.concatenate(([0], np.cumsum(inner[number])))
             inner[number] = binary_of(ends, content[begins[0] : begins[-1]].tobytes())
@@ -160,14 +187,14 @@ class Sessions:
             records[f"f{number}"] = np.diff(buffers_of(binary(column))[0]) if is_bytes else column
         return records
 
-    def _states(self, records: np.ndarray, inner: States, edges: Int64s) -> States:
+    def _states(self, records: np.ndarray, inner: States, edges: Int64s, floors: Int64s) -> States:
         """Sessions `[edges[i], edges[i + 1])` as state i."""
-        states = [binary_of(edges * self.record.itemsize, records.tobytes())]
+        states: list[Any] = [binary_of(edges * self.record.itemsize, records.tobytes())]
         for number in self._texts:
             offsets, data = buffers_of(binary(inner[number]))
             content = data[offsets[0] : offsets[-1]].tobytes()
             states.append(binary_of(offsets[edges] - offsets[0], content))
-        return tuple(states)
+        return (*states, floors)
 
 
 def _joined(first_us: Int64s, last_us: Int64s, ids: Int64s, gap_us: int) -> Runs:

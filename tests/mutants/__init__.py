@@ -61,6 +61,16 @@ ORDERED = {
         "latest[:-1] > gap_us",
         "latest[:-1] > gap_us - 1",
     ),
+    "session: cut 1 µs too late": (
+        "sessions",
+        "first_us - self.gap_us <= np.asarray(states[-1])",
+        "first_us - self.gap_us < np.asarray(states[-1])",
+    ),
+    "session: cut 1 µs too early": (
+        "sessions",
+        "first_us - self.gap_us <= np.asarray(states[-1])",
+        "first_us - self.gap_us - 1 <= np.asarray(states[-1])",
+    ),
     "session: pruned 1 µs too early": (
         "sessions",
         "self.gap_us >= before_us[owner]",

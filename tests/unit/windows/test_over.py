@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tegula as tg
+from tegula.state.keys import encode_key
 from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.algebra import (
     NOTHING,
@@ -149,3 +150,40 @@ def test_the_newest_before_some_newer_ones_are_empty_until_there_are_more():
             found.append((reply.values["view:n"][0], reply.values["view:x"][0]))
             assert (reply.statuses["view:n"][0] == tg.Status.EMPTY) == (len(found) == 1)
         assert found == [(0, 0.0), (1, 1.0), (2, 3.0), (2, 6.0)]
+
+
+def test_a_session_that_reaches_back_to_one_that_was_dropped_gives_no_wrong_number():
+    """Partition 1 falls silent, sessions are dropped without it, and then its events come."""
+    view = view_over(tg.session("10m", lateness="30m"))
+    start_us = NOON_US - 4 * HOUR_US
+    with tg.TestDriver(view, at=start_us, shards=1) as driver:
+
+        def send(partition: str, minutes: int) -> None:
+            row = {"k": "a", "x": 1.0, "at": start_us + minutes * MINUTE_US}
+            driver.send("events", [row], partition=partition)
+            driver.settle()
+
+        send("0", 0)
+        send("1", 0)
+        driver.advance_to(NOON_US)
+        send("0", 121)
+        send("0", 240)
+        engine = driver.engine
+        (build, shape), *_ = engine.ingest.committer.shapes.items()
+        key = encode_key(("a",), ("string",))
+        engine.ingest.committer.fold(0, build, [key], shape, NOON_US)
+        for minutes in range(5, 240, 5):
+            send("1", minutes)
+        driver.advance_to(NOON_US + 1)
+        assert driver.outcomes("view")["folded"] == 4 + 47
+        many = {"k": ["a", *(f"nobody {n}" for n in range(100))]}
+        for keys in ({"k": ["a"]}, many):
+            reply = driver.read(["view:n", "view:x"], keys)
+            for name in ("view:n", "view:x"):
+                found = reply.values[name][0], tg.Status(reply.statuses[name][0])
+                assert found in ((51, tg.Status.PRESENT), (None, tg.Status.OVERFLOW))
+        # A session of its own is whole again.
+        driver.advance_to(NOON_US + HOUR_US)
+        send("1", 300)
+        driver.advance_to(NOON_US + HOUR_US + 1)
+        assert driver.read(["view:n"], {"k": ["a"]}).values["view:n"] == [1]

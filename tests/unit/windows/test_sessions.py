@@ -85,16 +85,17 @@ def test_law_states_of_any_size_are_kept_for_each_session(events, order, before)
         for wanted in order
     ]
     merged = TEXTS.reduce(concat(tuple(parts)), Runs(np.zeros(1, np.int64), 4))
-    assert TEXTS.reduce_one(concat(tuple(parts))) == tuple(f[0].as_py() for f in merged)
+    alone = TEXTS.reduce_one(concat(tuple(parts)))
+    assert alone == (*(field[0].as_py() for field in merged[:-1]), merged[-1][0])
     walked = sessions_of(numbered)
     pruned = TEXTS.pruned(merged, np.array([before]))
     for state in (merged, pruned):
-        first, last, inner, found = TEXTS.newest(state)
-        assert found.tolist() == [bool(walked)]
-        read = TEXTS.inner.rows(inner)
+        newest = TEXTS.newest(state)
+        assert (newest.found.tolist(), newest.cut.tolist()) == ([bool(walked)], [False])
+        read = TEXTS.inner.rows(newest.inner)
         if walked:
-            assert (first[0], last[0]) == walked[-1][:2]
-            mine = sorted((at, value) for at, value, _ in numbered if at >= first[0])[-2:]
+            assert (newest.first_us[0], newest.last_us[0]) == walked[-1][:2]
+            mine = sorted((at, value) for at, value, _ in numbered if at >= newest.first_us[0])[-2:]
             assert read.column.values.to_pylist() == [b"x" * (value + 9) for _, value in mine]
     assert len(pruned[0][0].as_py()) <= len(merged[0][0].as_py())
 
@@ -119,16 +120,17 @@ def test_sessions_of_many_keys_stay_apart():
     column = Column(np.array([1, 2, 4, 8]))
     states = MONOID.lift(column, order, Runs(np.array([0, 2]), 4))
     twice = take(states, np.array([0, 0, 1, 1]))
-    first, last, inner, found = MONOID.newest(MONOID.reduce(twice, Runs(np.array([0, 2]), 4)))
-    assert (first.tolist(), last.tolist(), found.tolist()) == ([0, 40], [5, 40], [True, True])
-    assert inner[1].tolist() == [6, 16]
+    newest = MONOID.newest(MONOID.reduce(twice, Runs(np.array([0, 2]), 4)))
+    assert (newest.first_us.tolist(), newest.last_us.tolist()) == ([0, 40], [5, 40])
+    assert newest.found.tolist() == [True, True]
+    assert newest.inner[1].tolist() == [6, 16]
 
 
 def test_the_newest_of_no_sessions_is_the_zero_of_the_inner_state():
-    first, last, inner, found = MONOID.newest(MONOID.zero(2))
-    assert found.tolist() == [False, False]
-    assert (first.tolist(), last.tolist()) == ([0, 0], [0, 0])
-    assert [field.tolist() for field in inner] == [[0, 0], [0, 0]]
+    newest = MONOID.newest(MONOID.zero(2))
+    assert (newest.found.tolist(), newest.cut.tolist()) == ([False] * 2, [False] * 2)
+    assert (newest.first_us.tolist(), newest.last_us.tolist()) == ([0, 0], [0, 0])
+    assert [field.tolist() for field in newest.inner] == [[0, 0], [0, 0]]
 
 
 @given(events, st.integers(-40, 120), st.integers(-9, 9), st.integers(0, 200))
@@ -139,10 +141,41 @@ def test_law_pruning_changes_nothing_that_later_events_can_reach(events, before,
     pair = Runs(np.zeros(1, np.int64), 2)
     one = MONOID.newest(MONOID.reduce(concat((whole, new)), pair))
     other = MONOID.newest(MONOID.reduce(concat((pruned, new)), pair))
-    assert [np.asarray(x).tolist() for x in (*one[:2], *one[2])] == [
-        np.asarray(x).tolist() for x in (*other[:2], *other[2])
-    ]
+    assert told(one) == told(other)
+    assert not other.cut.any()
     assert len(listed(pruned)) <= len(listed(whole))
+
+
+def told(newest):
+    """Where the newest sessions lie, and their states."""
+    return [
+        np.asarray(field).tolist() for field in (newest.first_us, newest.last_us, *newest.inner)
+    ]
+
+
+@given(events, st.integers(-40, 120), events, st.permutations(range(3)))
+def test_law_a_session_is_cut_where_dropping_others_made_it_too_short(before_all, at, late, order):
+    # Late events from anywhere, also from where none was expected any more, in any order.
+    whole = lift(MONOID, before_all)
+    pruned = MONOID.pruned(whole, np.array([at]))
+    new = [lift(MONOID, [e for e in late if e[2] % 2 == half]) for half in (0, 1)]
+    parts = [(pruned, *new)[place] for place in order]
+    merged = MONOID.reduce(concat(tuple(parts)), Runs(np.zeros(1, np.int64), 3))
+    assert MONOID.reduce_one(concat(tuple(parts)))[1] == merged[1][0]
+    wanted = MONOID.newest(MONOID.reduce(concat((whole, *new)), Runs(np.zeros(1, np.int64), 3)))
+    found = MONOID.newest(merged)
+    gone = [last for _, last, _ in listed(whole) if last not in {s[1] for s in listed(pruned)}]
+    is_cut = any(wanted.first_us[0] <= last for last in gone)
+    assert found.cut.tolist() == [is_cut]
+    assert is_cut or told(found) == told(wanted)
+
+
+@pytest.mark.parametrize(("pause", "is_cut"), [(GAP, True), (GAP + 1, False)])
+def test_a_session_is_cut_if_it_begins_within_a_gap_of_one_that_was_dropped(pause, is_cut):
+    state = MONOID.pruned(lift(MONOID, [(0, 1), (100, 1)]), np.array([GAP + 1]))
+    late = lift(MONOID, [(at, 1) for at in range(pause, 100, GAP)])
+    merged = MONOID.reduce(concat((state, late)), Runs(np.zeros(1, np.int64), 2))
+    assert MONOID.newest(merged).cut.tolist() == [is_cut]
 
 
 @pytest.mark.parametrize(("before", "kept"), [(GAP, 2), (GAP + 1, 1)])
@@ -155,5 +188,5 @@ def test_counting_sessions_takes_no_column():
     order = Order(np.array([0, 5, 30]), np.zeros(3, np.int64), np.arange(3))
     counts = Sessions(GAP, COUNT_ROWS)
     state = counts.lift(None, order, Runs(np.zeros(1, np.int64), 3))
-    _, _, (inner,), _ = counts.newest(state)
+    (inner,) = counts.newest(state).inner
     assert inner.tolist() == [1]
