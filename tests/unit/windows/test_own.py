@@ -17,10 +17,11 @@ from tegula.schemas.own import OwnAggregate, signature_of
 from tegula.schemas.params import Whole
 from tegula.schemas.types import DataType
 from tegula.schemas.validation import faults, validate
+from tegula.testing import laws
 from tegula.windows.aggregates import AGGREGATES
 from tegula.windows.algebra import StateField, StateNeed
 from tegula.windows.own import own_aggregate
-from tests.support.own import HourBits, HoursSeen
+from tests.support.own import HOUR_US, HourBits, HoursSeen
 
 HOURS = own_aggregate(HoursSeen(), version=1)
 CARD = tg.Entity("card", keys={"card_id": tg.String})
@@ -285,3 +286,32 @@ def test_types_of_outputs_are_asked_of_the_implementation():
     found = own_aggregate(Newest(), version=1).signature
     assert found is not None
     assert found.output(tg.Timestamp.of("ms")) == tg.Timestamp
+
+
+@dataclass(frozen=True)
+class HoursAhead(HoursSeen):
+    """Hours seen, less the hour of the day at which they are read."""
+
+    name: str = "hours_ahead"
+
+    def finish_at(self, states, params, reading):
+        values, codes = HoursSeen.finish(self, states, params)
+        return values - reading.at_us // HOUR_US % 24, codes
+
+    def finish_one_at(self, states, params, reading):
+        return HoursSeen.finish_one(self, states, params) - reading.at_us // HOUR_US % 24
+
+
+def test_own_aggregate_may_look_at_the_instant_of_reading():
+    handle = own_aggregate(HoursAhead(), version=1)
+    assert handle.faults == ()
+    laws.check(handle, examples=10)
+    spend = view(n=feature(handle))
+    events = [
+        {"card_id": "c", "amount": 1.0, "at": 1_714_521_600_000 + h * 3_600_000} for h in (1, 3)
+    ]
+    with tg.TestDriver(spend, at="2024-05-01T05:00:00Z") as driver:
+        driver.send("payments", events)
+        assert driver.online(spend, {"card_id": "c"}) == {"spend:n": 2 - 5}
+        driver.advance_to("2024-05-01T07:30:00Z")
+        assert driver.online(spend, {"card_id": "c"}) == {"spend:n": 2 - 7}
