@@ -33,6 +33,7 @@ from .clock import Clock
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_US: Final = 60_000_000
 _LOOK_S: Final = 0.1
+_STOP_S: Final = 10.0
 _FLUSHES_MAX: Final = 4
 _FLUSH_SHORT_S: Final = 0.25
 _HOME: Final = "checkpoints"
@@ -277,7 +278,10 @@ class Checkpointing:
         }
 
     def stop(self) -> None:
-        """Give up what is being made, if anything is; what it stored is used by the next."""
+        """Give up what is being made, if anything is; what it stored is used by the next.
+
+        A store that does not answer is not waited for: what is copied is links, not the state.
+        """
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOP_S)

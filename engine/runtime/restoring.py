@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,15 +131,16 @@ def _fetch_all(store: Store, manifest: Manifest, staging: Path, progress: Progre
     ]
     if manifest.registry is not None:
         places.append((staging / REGISTRY_FILE, manifest.registry))
-    for place, file in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(store, file, place)
-        done += file.size
-        progress(done, total)
+    for folder in {place.parent for place, _ in places}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(store.lanes) as pool:
+        for size in pool.map(lambda one: _fetch(store, one[1], one[0]), places):
+            done += size
+            progress(done, total)
 
 
-def _fetch(store: Store, file: File, place: Path) -> None:
-    """One file, synced. Raises `CheckpointDamaged` if it is not what was written."""
+def _fetch(store: Store, file: File, place: Path) -> int:
+    """One file, synced; its size. Raises `CheckpointDamaged` if it is not what was written."""
     digest, size = xxhash.xxh3_128(), 0
     with place.open("wb") as to:
         for chunk in store.chunks(file.path) if file.size else ():
@@ -151,6 +153,7 @@ def _fetch(store: Store, file: File, place: Path) -> None:
     if digest.hexdigest() != file.checksum:
         raise CheckpointDamaged(where=where, detail="other content than was written")
     sync_file(place)
+    return size
 
 
 def _fit(manifest: Manifest, registry: Registry) -> set[int]:

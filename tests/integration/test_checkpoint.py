@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,11 @@ from tegula.schemas.errors import (
 )
 from tegula.state.checkpoint_kept import LATEST, prune, read_manifest, verify
 from tegula.state.checkpoint_manifest import Manifest
-from tegula.state.checkpoint_store import DirectoryStore
+from tegula.state.checkpoint_places import open_store
+from tegula.state.checkpoint_store import DirectoryStore, Store
 from tegula.state.keys import encode_key, shard_of
+from tegula.state.registry import Registry
+from tests.services.s3 import BUCKET
 
 CARD = tg.Entity("card", keys={"card_id": tg.String})
 PAYMENTS = tg.Stream(
@@ -56,7 +60,7 @@ class Home:
 
     def __init__(self, root: Path, chance: random.Random) -> None:
         self.root, self.chance = root, chance
-        self.store = DirectoryStore(root / "backup")
+        self.store: Store = DirectoryStore(root / "backup")
         self.sent: list[dict[str, object]] = []
         self.now_us = 1_704_067_200_000_000
         self.losses = 0
@@ -344,3 +348,84 @@ def test_checkpoints_past_those_kept_go_and_their_files_with_them(home):
     assert len(left) == 2
     assert set(home.store.sizes()) == {f.checksum for m in left for f in m.files if f.size}
     assert not any(verify(home.store, manifest, nothing) for manifest in left)
+
+
+def test_checkpoint_in_a_bucket_restores_the_same_values(home, s3):
+    home.store = open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}", s3.options, home.root)
+    home.send()
+    first = home.checkpoint()
+    home.send()
+    second = home.checkpoint()
+    assert prune(home.store, 1) == 1
+    assert home.store.ids() == [second.id]
+    assert set(home.store.sizes()) == {file.checksum for file in second.files if file.size}
+    assert {f.checksum for f in first.files} & {f.checksum for f in second.files}
+    home.send()
+    expected = home.values()
+    home.lose()
+    home.restore()
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry is no file: a database elsewhere, which outlives the home."""
+    monkeypatch.setattr(Registry, "copy_to", lambda registry, path: False)
+
+
+def lose_all_but_the_registry(home: Home) -> None:
+    lost = home.lose()
+    shutil.copy(lost / "registry.db", home.settings.home / "registry.db")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_checkpoint_fits_a_registry_elsewhere_that_has_gone_on(home):
+    home.send()
+    manifest = home.checkpoint()
+    assert manifest.registry is None
+    home.send()
+    expected = home.values()
+    lose_all_but_the_registry(home)
+    home.restore()
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_build_that_caught_up_since_the_checkpoint_catches_up_again(home):
+    home.send()
+    registry = home.driver.engine.registry
+    build = registry.start_backfill("spend", home.now_us)
+    home.driver.engine.survey()
+    home.driver.engine.look()  # it is known, and has read nothing
+    home.driver.engine.step()
+    manifest = home.checkpoint()
+    assert {one.id: one.status for one in manifest.builds}[build.id] == "catching_up"
+    home.driver.settle()
+    home.send()
+    assert registry.catalogue().active["spend"] == build.id
+    expected = home.driver.read(SPEND, {"card_id": CARDS}).values
+    lose_all_but_the_registry(home)
+    home.restore()
+    home.open()
+    home.driver.settle()
+    assert home.driver.read(SPEND, {"card_id": CARDS}).values == expected
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_registry_of_another_project_is_refused(home, tmp_path, seed):
+    home.send()
+    home.checkpoint()
+    home.lose()
+    settings = home.settings
+    registry = Registry(settings.registry_url_or_default)
+    registry.create(SHARDS)
+    registry.close()
+    with pytest.raises(StateError, match="not the one that this checkpoint was made with"):
+        home.restore()
+    assert not settings.state_path.exists()
+    (settings.home / "registry.db").unlink()
+    home.open()

@@ -1,9 +1,8 @@
 """A small S3 for tests: buckets in memory, as much of the protocol as clients of objects use.
 
 Objects are put whole or in parts, read whole or by range, listed by prefix and delimiter, deleted
-one by one or many. Nobody signs in: whatever signature comes is taken. `refusing` answers every
-write with 503, as a store that is overloaded does. `TEGULA_S3=http://host:port` has the tests use
-another server, such as moto or MinIO, with the keys `minioadmin`.
+one by one or many. Nobody signs in: whatever signature comes is taken. `TEGULA_S3=http://host:port`
+has the tests use another server, such as moto or MinIO, with the keys `minioadmin`.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 
 @dataclass
 class Buckets:
-    """What the server holds; `refusing` is for tests to set."""
+    """What the server holds."""
 
     endpoint: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    refusing: bool = False
+    upload_count: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -95,8 +94,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         key, query = self._said()
         body = self._body()
-        if self.buckets.refusing:
-            return self._refuse(503, "SlowDown")
         with self.buckets.lock:
             if "uploadId" in query:
                 self.buckets.uploads[query["uploadId"]][int(query["partNumber"])] = body
@@ -107,12 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         key, query = self._said()
         body = self._body()
-        if self.buckets.refusing:
-            return self._refuse(503, "SlowDown")
         bucket, _, name = key.partition("/")
         with self.buckets.lock:
             if "uploads" in query:
-                made = str(len(self.buckets.uploads) + 1)
+                self.buckets.upload_count += 1
+                made = str(self.buckets.upload_count)
                 self.buckets.uploads[made] = {}
                 inner = f"<Bucket>{bucket}</Bucket><Key>{escape(name)}</Key>"
                 inner += f"<UploadId>{made}</UploadId>"
