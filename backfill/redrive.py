@@ -142,13 +142,13 @@ class Done:
 
 def may_count(build: Build) -> None:
     """Raise `BadRequest` if nothing that a build finds too old could count in it again."""
-    if build.allowed_lateness_us is None:
+    if build.foldable_us == build.expiry_us:
         raise BadRequest(
             "nothing that this view finds too old can count in it",
             where=f"view {build.view!r}",
-            got="no `allowed_lateness`",
-            expected="a view that expires earlier than its windows would",
-            hint="what its windows can no longer use is all that it expires",
+            expected="a view whose `allowed_lateness` is less than its windows could use",
+            hint="what its windows (sessions: by their own lateness) can no longer use is all that "
+            "it expires",
         )
 
 

@@ -33,6 +33,7 @@ from ..schemas.time import parse_duration
 from ..schemas.types import DataType
 from ..windows.aggregates.ordered import LAST
 from ..windows.algebra import Monoid
+from ..windows.over import OverSession
 from ..windows.shape import Shape, Slot, WindowedFeature
 from .plan_text import describe
 from .plan_windows import aggregate_of, lateness_of, window_of
@@ -85,6 +86,17 @@ class Build:
         """How far behind its watermark an event still counts; None: however far."""
         bounds = (self.shape.retention_us, self.allowed_lateness_us)
         return min((bound for bound in bounds if bound is not None), default=None)
+
+    @property
+    def foldable_us(self) -> int | None:
+        """How far behind its watermark an event could be and still be folded rightly; None: any.
+
+        Past its lateness too, while retention holds it; but not where sessions were pruned by it.
+        """
+        features = self.shape.features
+        if any(isinstance(feature.aggregate, OverSession) for feature in features):
+            return self.expiry_us
+        return self.shape.retention_us
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     """Rows at which the archive writes before its interval is over."""
     archive_buffer_bytes: int = Field(512 << 20, ge=1 << 20)
     """Buffered bytes past which the archive holds its source back."""
+    online_url: str | None = Field(None, repr=False)
+    """Redis as the online store, such as `redis://host:6379`; `online/` in `home` without it."""
+    online_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    """More options of Redis' client, such as `username`, `password`, `ssl_ca_certs`."""
+    online_prefix: str = Field("tegula", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """What the keys in Redis begin with; homes that share a server have one each."""
     mirror_interval_ms: int = Field(20, ge=1, le=60_000)
     """The longest that a commit waits for the online store while the mirror keeps up."""
     state_memory_bytes: int = Field(256 << 20, ge=8 << 20)
@@ -131,8 +137,8 @@ class Settings(BaseSettings):
         return self.home / "log" / f"{stream}.db"
 
     def redriven_path(self, stream: str) -> Path:
-        """The file of a stream's records that were driven again."""
-        return self.home / "log" / f"{stream}.redrive.db"
+        """The file of a stream's records that were driven again: history, as the archive is."""
+        return self.lake_path / "redrive" / f"{stream}.db"
 
     @property
     def state_path(self) -> Path:

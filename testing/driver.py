@@ -199,7 +199,11 @@ class TestDriver:
         """The same values from a replay: a fresh engine reads the whole log again, then answers."""
         self.settle()
         with tempfile.TemporaryDirectory(prefix="tegula-") as folder:
-            shutil.copytree(self._settings.home / "log", Path(folder) / ".tegula" / "log")
+            home = Path(folder) / ".tegula"
+            shutil.copytree(self._settings.home / "log", home / "log")
+            redriven = self._settings.lake_path / "redrive"
+            if redriven.exists():
+                shutil.copytree(redriven, home / "lake" / "redrive")
             shards = self._settings.shards
             at_us = self.clock()
             with TestDriver(

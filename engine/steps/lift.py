@@ -63,6 +63,7 @@ class Lifter:
         self._input_names = [name for name, _, _ in build.inputs]
         self._input_kinds = [kind for _, _, kind in build.inputs]
         self._expiry_us = build.expiry_us
+        self._foldable_us = build.foldable_us
 
     def lift(self, batch: Admitted, ordinal: int, applied: np.ndarray, counted_from: int) -> Lifted:
         """Lift `batch`, leaving out rows that a shard has applied already.
@@ -102,8 +103,8 @@ class Lifter:
             return expired, None
         was_good = batch.origins.at(batch.offsets).was_good
         duplicate = was_good & ~expired
-        # Too late for the view, and driven again: only what no tile is kept for stays out.
-        return np.where(was_good, _older(batch, self._shape.retention_us), expired), duplicate
+        # Too late for the view, and driven again: only what could not be folded rightly stays out.
+        return np.where(was_good, _older(batch, self._foldable_us), expired), duplicate
 
     def _passes(self, frame: pl.DataFrame) -> np.ndarray:
         """Rows that the view's `where` and its key columns let through."""

@@ -118,6 +118,21 @@ def test_view_that_expires_only_what_no_window_can_use_has_nothing_to_drive_agai
         driver.redrive("events", expired="all")
 
 
+def test_view_with_sessions_takes_nothing_later_than_its_sessions_wait_for():
+    """The sessions that it would have joined may be gone."""
+    sessions = tg.FeatureView(
+        "sessions",
+        entity=NAME,
+        stream=EVENTS,
+        features={"n": agg.count().over(tg.session("5m", lateness="1h"))},
+    )
+    with tg.TestDriver(sessions, at=AT) as driver:
+        driver.send("events", [event(AT - 1), event(AT - 3 * HOUR_US)], partition="0")
+        assert driver.outcomes("sessions")["expired"] == 1
+        with pytest.raises(BadRequest, match="sessions"):
+            driver.redrive("events", expired="sessions")
+
+
 @pytest.mark.parametrize("crash", [False, True])
 def test_replay_comes_to_the_same_values_as_live(driver, crash):
     rows = [event(AT - 1), event(AT - HOUR_US, 2.0), event(AT - MINUTE_US, "8.0"), b"{"]

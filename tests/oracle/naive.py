@@ -35,7 +35,7 @@ class Event:
     """
 
     at_us: int
-    partition: int
+    partition: float
     offset: int
     value: Any
     matches: bool = False
@@ -47,7 +47,7 @@ class Event:
 class Record:
     """One record of the log; `at_us` None if it cannot be read, `key` None if the key is null."""
 
-    partition: int
+    partition: float
     offset: int
     log_us: int
     key: Any
@@ -55,16 +55,24 @@ class Record:
     row: Mapping[str, Any] = field(default_factory=dict)
     is_past_clock: bool = False
     """Whether the wall clock turned it away when it was first read."""
+    origin: Record | None = None
+    """The record that is driven again by this one."""
+    was_good: bool = False
+    """Whether that was an event already."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides over a record; `expiry_us` None where events never expire."""
+    """What decides over a record; `expiry_us` None where events never expire.
+
+    `foldable_us` is the bound for one that is driven again for having been expired.
+    """
 
     disorder_us: int
     ahead_us: int
     expiry_us: int | None
     where: Callable[[Mapping[str, Any]], bool | None] = lambda row: True
+    foldable_us: int | None = None
 
 
 def is_dead(record: Record, ahead_us: int) -> bool:
@@ -74,20 +82,50 @@ def is_dead(record: Record, ahead_us: int) -> bool:
     return record.at_us > record.log_us + ahead_us
 
 
+def original(record: Record) -> tuple[float, int]:
+    """The position of a record, or of what it is that is driven again by it."""
+    return (record.partition, record.offset) if record.origin is None else original(record.origin)
+
+
+def is_behind(at_us: int, watermark_us: float, bound_us: int | None) -> bool:
+    """Whether an event is further behind a watermark than a bound allows."""
+    return bound_us is not None and at_us < watermark_us - bound_us
+
+
+def watermarks(records: Sequence[Record], rules: Rules) -> dict[tuple[float, int], float]:
+    """The watermark at every record of the log, by its position."""
+    newest_us: dict[float, float] = {}
+    found: dict[tuple[float, int], float] = {}
+    for record in sorted(records, key=lambda r: (r.partition, r.offset)):
+        if record.origin is not None:
+            continue  # what is driven again moves no watermark
+        newest = newest_us.get(record.partition, -math.inf)
+        if not is_dead(record, rules.ahead_us):
+            newest = max(newest, min(record.at_us or 0, record.log_us))
+        newest_us[record.partition] = newest
+        found[record.partition, record.offset] = newest - rules.disorder_us
+    return found
+
+
 def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counter[str]]:
     """The records that are folded, and how many had which outcome."""
     folded: list[Record] = []
     outcomes: Counter[str] = Counter()
-    newest_us: dict[int, int] = {}
+    watermarks_us = watermarks(records, rules)
     for record in sorted(records, key=lambda r: (r.partition, r.offset)):
         outcomes["read"] += 1
         if is_dead(record, rules.ahead_us):
             outcomes["dead_lettered"] += 1
             continue
-        seen_us = min(record.at_us, record.log_us)
-        newest_us[record.partition] = max(newest_us.get(record.partition, seen_us), seen_us)
-        watermark_us = newest_us[record.partition] - rules.disorder_us
-        if rules.expiry_us is not None and record.at_us < watermark_us - rules.expiry_us:
+        assert record.at_us is not None
+        watermark_us = watermarks_us[original(record)]
+        expired = is_behind(record.at_us, watermark_us, rules.expiry_us)
+        if record.was_good and not expired:
+            outcomes["duplicate"] += 1
+            continue
+        if record.was_good:
+            expired = is_behind(record.at_us, watermark_us, rules.foldable_us)
+        if expired:
             outcomes["expired"] += 1
         elif record.key is None or not rules.where(record.row):
             outcomes["filtered"] += 1

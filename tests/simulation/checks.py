@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tegula.engine.runtime.streams import StreamReader
+from tegula.schemas.redriven import is_redriven
 from tegula.state.dead_letter import DeadLetter
 from tests.oracle import naive
 from tests.simulation.views import AHEAD_US
 
 
 def check_archive(
-    reader: StreamReader, lake: Path, stream: str, records: Sequence[naive.Record]
+    reader: StreamReader,
+    lake: Path,
+    stream: str,
+    records: Sequence[naive.Record],
+    redriven: Sequence[naive.Record],
 ) -> None:
     """Every record once, in order, in the archive; every bad one once in the dead letter."""
     archive = reader._archive
     wanted: dict[str, list[int]] = {}
     bad: set[tuple[str, int]] = set()
-    for record in records:
-        wanted.setdefault(str(record.partition), []).append(record.offset)
+    (name,) = {one for one in reader.lanes.live.places if is_redriven(one)} or {""}
+    named = [(str(one.partition), one) for one in records] + [(name, one) for one in redriven]
+    for partition, record in named:
+        wanted.setdefault(partition, []).append(record.offset)
         if naive.is_dead(record, AHEAD_US):
-            bad.add((str(record.partition), record.offset))
+            bad.add((partition, record.offset))
     rows = archive.open({name: archive.bounds(name)[0] for name in archive.partitions()})
     found: dict[str, list[int]] = {}
     while (batch := rows.poll(1 << 16)) is not None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tegula.connectors.redrive import RedriveFile
 from tegula.schemas.errors import CheckpointStoreFault, OnlineStoreFull, SinkError, TegulaError
 from tegula.state import outbox
 from tegula.state.archive import Archive
@@ -70,6 +71,7 @@ WRITES = (
     Write(MarkedTable, "append", _down),
     Write(DeadLetter, "append"),
     Write(Archive, "flush"),
+    Write(RedriveFile, "append"),
     Write(Registry, "take_over"),
     Write(Registry, "partition_ordinal"),
     Write(Registry, "next_incarnation"),

@@ -107,6 +107,8 @@ class ViewFacts:
         if self.lateness is not None:
             bounds.append(parse_duration(self.lateness))
         expiry_us = min(bounds)
+        sessions = any("lateness" in self.window(number) for number in range(len(self.features)))
+        foldable_us = expiry_us if sessions else self.retained_us()
         passes: Callable[[Row], bool] = lambda row: True  # noqa: E731
         if self.only_positive:
             passes = lambda row: row["n"] is not None and row["n"] > 0  # noqa: E731
@@ -115,6 +117,7 @@ class ViewFacts:
             AHEAD_US,
             None if expiry_us == float("inf") else int(expiry_us),
             passes,
+            None if foldable_us == float("inf") else int(foldable_us),
         )
 
 

@@ -156,8 +156,11 @@ class World:
     def redrive(self) -> None:
         """Dead letters, or what a view found too old, are driven again."""
         stream = self.chance.choice(list(self.logs))
-        view = self.chance.choice((None, *self.applied))
+        strict = [f.view for f in self.applied.values() if f.stream == stream and f.lateness]
+        view = self.chance.choice((None, *strict))
         deployed = self._engine.deployed
+        if self.chance.random() < 0.7:
+            self._engine.archiving.flush()
         if stream in deployed.streams:
             drive(self.settings, deployed, stream, view, self.clock())
 
@@ -380,7 +383,7 @@ ACTIONS: Mapping[str, int] = {
     "define": 2,
     "backfill": 4,
     "switch": 1,
-    "redrive": 2,
+    "redrive": 4,
     "retire": 2,
     "grow": 1,
     "forget": 1,
