@@ -115,11 +115,6 @@ BREACHES: Mapping[str, Breach] = {
         "        duplicate = was_good & ~expired\n",
         "        duplicate = was_good & (expired & ~expired)\n",
     ),
-    "what is driven again pushes the watermark": Breach(
-        "engine.steps.lanes",
-        "if place.running_max_us > NEVER_US and not is_redriven(name)",
-        "if place.running_max_us > NEVER_US",
-    ),
     "a verdict by the clock is not kept": Breach(
         "engine.steps.first_reading",
         "                self._keep(ordinal, batch.offsets[new])\n",
