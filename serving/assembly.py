@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from ..engine.online import online_reader
 from ..engine.own import OwnAggregates
 from ..engine.settings import Settings
-from ..state.online.lmdb import LmdbReader
 from ..state.online.rows import OnlineReader
 from ..state.registry import Registry
 from .answer import Answerer
@@ -27,7 +27,7 @@ from .receipts import Waiter
 class Serving:
     """What the routes and the hot protocol share. Belongs to one event loop.
 
-    `store` is the online store to read; the embedded one of the home without it.
+    `store` is the online store to read; without it, the one that the settings name.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Serving:
         self.settings = settings
         self.limits = Limits(body_bytes=settings.request_bytes_max, keys=settings.keys_max)
         self.counters = counters or Counters()
-        self.store = store or LmdbReader(settings.online_path, now_us)
+        self.store = store or online_reader(settings, now_us)
         self._registry = Registry(settings.registry_url_or_default)
         own = OwnAggregates(settings.project)
         self.catalogue = CatalogueFollower(self._registry, settings.shards, own)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from ..schemas.errors import TegulaError
-from ..state.online.rows import OnlineReader
+from ..state.online.rows import OnlineReader, marks_of
 from .plan import Resolved
 
 REPORT_AGE_US_MAX: Final = 10_000_000
@@ -86,7 +86,7 @@ class Health:
             if view.build is None:
                 yield f"view {view.name!r} has no build that serves yet"
         try:
-            marks = [self._store.mark(shard) for shard in range(resolved.shards)]
+            marks = marks_of(self._store, resolved.shards)
         except Exception as error:  # noqa: BLE001 - whatever keeps it from being read is the answer
             yield f"the online store cannot be read: {error}"
             return

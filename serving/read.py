@@ -1,9 +1,9 @@
 """From keys to values: rows out of the online store, finished at an instant.
 
-One store step for each shard and view. A few keys take `single`, one by one; many become columns
-and take `windows.finish`; both give the same. An absent row means `NOT_FOUND` only where the
-shard's mark says that the build is complete. Otherwise the view's values are null and their status
-is `ERROR`: a store that is being rebuilt never answers zeros.
+`fetch` reads the rows. A few keys take `single`, one by one; many become columns and take
+`windows.finish`; both give the same. An absent row means `NOT_FOUND` only where the shard's mark
+says that the build is complete. Otherwise the view's values are null and their status is `ERROR`:
+a store that is being rebuilt never answers zeros.
 
 A view that cannot be read costs its own values; the other views of the request are answered.
 """
@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..schemas.outcomes import Status
-from ..state.keys import shard_of
-from ..state.online.rows import OnlineReader, Segments
+from ..state.online.rows import OnlineReader
 from ..state.packing import STAMPED_BYTES
 from ..windows.finish import finish
-from ..windows.segments import hours_of_all_edges, hours_of_edges
 from ..windows.tiles import NEVER_US
+from .fetch import ahead_of, hours_of, refined, rows_of
 from .plan import FeaturePlan, Part
 from .single import SingleAnswer
-from .single_cuts import NO_SEGMENTS
 from .tables import NO_ROW, StoredRow, instants_of, newest_before, table_of
 
 _LOG = logging.getLogger(__name__)
@@ -104,13 +102,14 @@ class FeatureReader:
         detailed = detailed or max_age_us is not None
         # Every list is replaced below; they stand here for the order of the answer.
         reply = Reply(dict.fromkeys(plan.names, _NO_VALUES), {})
+        store = ahead_of(self._store, plan, keys, shards, at_us)
         for part in plan.parts:
             encoded = keys[part.entity]
             try:
                 if detailed or key_count > FEW_KEYS:
-                    self._many(part, encoded, shards, at_us, reply, detailed)
+                    _many(store, part, encoded, shards, at_us, reply, detailed)
                 else:
-                    self._few(part, encoded, shards, at_us, reply)
+                    _few(store, part, encoded, shards, at_us, reply)
             except Exception:  # noqa: BLE001 - whatever fails here fails one view, not the request
                 self._log(part.view)
                 _fail(reply, part.names, key_count, detailed)
@@ -129,112 +128,70 @@ class FeatureReader:
             self._log_again_s[view] = now_s + LOG_EVERY_S
             _LOG.exception("view %r cannot be read", view)
 
-    def _few(
-        self,
-        part: Part,
-        keys: Sequence[bytes | None],
-        shards: int,
-        at_us: int,
-        reply: Reply,
-    ) -> None:
-        """Answer some keys one by one, from their rows as they lie where that can be."""
-        rows = self._rows(part, keys, shards, _hours(part, at_us))
-        answers = [
-            _failed(part) if row is None else part.single(row[0], row[1], at_us, row[2])
-            for row in rows
-        ]
-        declined = [i for i, answer in enumerate(answers) if answer is None]
-        if declined:
-            again = self._refined(part, [keys[i] for i in declined], shards, at_us)
-            stored = again or [rows[i] for i in declined]
-            columns = _by_columns(part, [row or NO_ROW for row in stored], at_us)
-            for i, row, answer in zip(declined, stored, columns, strict=True):
-                answers[i] = _failed(part) if row is None else answer
-        whole = [answer for answer in answers if answer is not None]
+
+def _few(
+    store: OnlineReader,
+    part: Part,
+    keys: Sequence[bytes | None],
+    shards: int,
+    at_us: int,
+    reply: Reply,
+) -> None:
+    """Answer some keys one by one, from their rows as they lie where that can be."""
+    rows = rows_of(store, part, keys, shards, hours_of(part, at_us))
+    answers = [
+        _failed(part) if row is None else part.single(row[0], row[1], at_us, row[2]) for row in rows
+    ]
+    declined = [i for i, answer in enumerate(answers) if answer is None]
+    if declined:
+        again = refined(store, part, [keys[i] for i in declined], shards, at_us)
+        stored = again or [rows[i] for i in declined]
+        columns = _by_columns(part, [row or NO_ROW for row in stored], at_us)
+        for i, row, answer in zip(declined, stored, columns, strict=True):
+            answers[i] = _failed(part) if row is None else answer
+    whole = [answer for answer in answers if answer is not None]
+    for number, name in enumerate(part.names):
+        reply.values[name] = [answer.values[number] for answer in whole]
+    if any(any(answer.statuses) for answer in whole):
         for number, name in enumerate(part.names):
-            reply.values[name] = [answer.values[number] for answer in whole]
-        if any(any(answer.statuses) for answer in whole):
-            for number, name in enumerate(part.names):
-                reply.statuses[name] = [answer.statuses[number] for answer in whole]
+            reply.statuses[name] = [answer.statuses[number] for answer in whole]
 
-    def _many(
-        self,
-        part: Part,
-        keys: Sequence[bytes | None],
-        shards: int,
-        at_us: int,
-        reply: Reply,
-        detailed: bool,
-    ) -> None:
-        """Answer any keys as columns: each distinct key is read and finished once."""
-        distinct = list(dict.fromkeys(keys))
-        place = {key: i for i, key in enumerate(distinct)}
-        index = [place[key] for key in keys]
-        rows = self._rows(part, distinct, shards, _hours(part, at_us))
-        unsettled = [i for i, row in enumerate(rows) if row and not _is_settled(row, at_us)]
-        again = self._refined(part, [distinct[i] for i in unsettled], shards, at_us)
-        for i, row in zip(unsettled, again, strict=False):
-            rows[i] = row
-        failed = [i for i, row in enumerate(rows) if row is None]
-        stored = [row or NO_ROW for row in rows]
-        keyed, horizon_us = table_of(part.shape, stored)
-        instants = instants_of(part.shape, stored)
-        columns = finish(part.shape, keyed, at_us, horizon_us, part.features, instants)
-        for name, column in zip(part.names, columns, strict=True):
-            values, statuses = column.values, column.statuses.tolist()
-            for i in failed:
-                values[i], statuses[i] = None, _ERROR
-            reply.values[name] = [values[i] for i in index]
-            reply.statuses[name] = [statuses[i] for i in index]
-            if detailed:
-                starts, ends = column.start_us.tolist(), column.end_us.tolist()
-                reply.bounds[name] = [starts[i] for i in index], [ends[i] for i in index]
+
+def _many(
+    store: OnlineReader,
+    part: Part,
+    keys: Sequence[bytes | None],
+    shards: int,
+    at_us: int,
+    reply: Reply,
+    detailed: bool,
+) -> None:
+    """Answer any keys as columns: each distinct key is read and finished once."""
+    distinct = list(dict.fromkeys(keys))
+    place = {key: i for i, key in enumerate(distinct)}
+    index = [place[key] for key in keys]
+    rows = rows_of(store, part, distinct, shards, hours_of(part, at_us))
+    unsettled = [i for i, row in enumerate(rows) if row and not _is_settled(row, at_us)]
+    again = refined(store, part, [distinct[i] for i in unsettled], shards, at_us)
+    for i, row in zip(unsettled, again, strict=False):
+        rows[i] = row
+    failed = [i for i, row in enumerate(rows) if row is None]
+    stored = [row or NO_ROW for row in rows]
+    keyed, horizon_us = table_of(part.shape, stored)
+    instants = instants_of(part.shape, stored)
+    columns = finish(part.shape, keyed, at_us, horizon_us, part.features, instants)
+    for name, column in zip(part.names, columns, strict=True):
+        values, statuses = column.values, column.statuses.tolist()
+        for i in failed:
+            values[i], statuses[i] = None, _ERROR
+        reply.values[name] = [values[i] for i in index]
+        reply.statuses[name] = [statuses[i] for i in index]
         if detailed:
-            newest = newest_before(keyed, instants, at_us)
-            reply.newest_us[part.view] = [newest[i] for i in index]
-
-    def _refined(
-        self, part: Part, keys: Sequence[bytes | None], shards: int, at_us: int
-    ) -> list[StoredRow | None]:
-        """The rows of keys anew, with all segments that any edge may cut; none without segments."""
-        if part.shape.segment_reach_us is None or not keys:
-            return []
-        hours = hours_of_all_edges({one.window for one in part.features}, at_us)
-        return self._rows(part, keys, shards, hours)
-
-    def _rows(
-        self, part: Part, keys: Sequence[bytes | None], shards: int, hours: Sequence[int]
-    ) -> list[StoredRow | None]:
-        """The rows of each key; None where its shard is not complete for the part's build.
-
-        `hours` are those whose segments are wanted. A null key has no rows.
-        """
-        rows: list[StoredRow | None] = [NO_ROW] * len(keys)
-        by_shard: dict[int, list[tuple[int, bytes]]] = {}
-        for i, key in enumerate(keys):
-            if key is not None:
-                by_shard.setdefault(shard_of(key, shards), []).append((i, key))
-        for shard, members in by_shard.items():
-            wanted = [key for _, key in members]
-            segments: Sequence[Segments]
-            if hours:
-                mark, found, segments = self._store.read_with_segments(
-                    shard, part.build, wanted, hours
-                )
-            else:
-                mark, found = self._store.read(shard, part.build, wanted)
-                segments = [NO_SEGMENTS] * len(wanted)
-            complete = mark is not None and part.build in mark.builds
-            for (i, _), (head, body), beside in zip(members, found, segments, strict=True):
-                rows[i] = (head, body, beside) if complete else None
-        return rows
-
-
-def _hours(part: Part, at_us: int) -> Sequence[int]:
-    """The hours whose segments a reader needs after the newest event of its keys."""
-    if part.shape.segment_reach_us is None:
-        return ()
-    return hours_of_edges({one.window for one in part.features}, at_us)
+            starts, ends = column.start_us.tolist(), column.end_us.tolist()
+            reply.bounds[name] = [starts[i] for i in index], [ends[i] for i in index]
+    if detailed:
+        newest = newest_before(keyed, instants, at_us)
+        reply.newest_us[part.view] = [newest[i] for i in index]
 
 
 def _is_settled(row: StoredRow, at_us: int) -> bool:

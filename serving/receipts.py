@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..schemas.errors import BadRequest, NotReady
-from ..state.online.rows import OnlineReader
+from ..state.online.rows import OnlineReader, marks_of
 from .plan import Resolved
 
 _TEXT: Final = re.compile(r"([a-z][a-z0-9_]*)/([^/,:\s]+:[0-9]{1,18}(?:,[^/,:\s]+:[0-9]{1,18})*)")
@@ -91,12 +91,12 @@ class Waiter:
         if not receipt.positions.keys() <= ordinals.keys():
             ordinals = await asyncio.to_thread(self._ordinals, receipt.stream)
             self._known[receipt.stream] = ordinals
+        marks = marks_of(self._store, resolved.shards)
         for partition, position in receipt.positions.items():
             ordinal = ordinals.get(partition)
             if ordinal is None:
                 return f"partition {partition!r} is not being read"
-            for shard in range(resolved.shards):
-                mark = self._store.mark(shard)
+            for shard, mark in enumerate(marks):
                 at = 0 if mark is None else mark.positions.get(ordinal, 0)
                 if at < position:
                     return f"shard {shard} is at offset {at} of partition {partition!r}"

@@ -24,12 +24,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..windows.shape import Shape
-from ..windows.tiles import (
-    KeyedTiles,
-)
+from ..windows.tiles import KeyedTiles
 from .fold import Folded, gather
 from .locality import order_of_writing
 from .mirror_heads import Base, add_chunks
+from .mirrored import Left, Mirrored
 from .online.from_state import folded_through, online_bodies, online_segments
 from .online.rows import Mark, OnlineWriter, RowWrites
 from .packing import ONLINE_HEAD, Stamps, pack
@@ -66,9 +65,8 @@ class Mirror:
         self._writer = writer
         self._shapes = shapes
         self._mark = Mark(shard.incarnation, 0, ())
-        # The marks that the store may have: two after a write of which it is not known whether it
-        # was done. None before the first look: then any mark of this incarnation will do.
-        self._left: tuple[Mark, ...] | None = None
+        self._left = Left(shard)
+        self._taken: Mirrored | None = None
 
     @property
     def mark(self) -> Mark:
@@ -81,9 +79,10 @@ class Mirror:
         If not, it was wiped or restored: no build counts as mirrored until `rebuild_missing` has
         written it anew.
         """
-        if self._left is None or self._writer.mark() in self._left:
+        if self._left.is_there(self._writer.mark()):
             return True
-        self._left, self._mark = (), Mark(self._shard.incarnation, 0, ())
+        self._left.lose()
+        self._mark = Mark(self._shard.incarnation, 0, ())
         return False
 
     def rebuild_missing(self) -> None:
@@ -91,7 +90,7 @@ class Mirror:
 
         Covers a new, wiped or outdated store (no build is named) and a build that was added.
         """
-        self._take_stock()
+        self.take_stock()
         for build in self._shapes:
             if build in self._mark.builds:
                 continue
@@ -108,16 +107,15 @@ class Mirror:
         if not self._shapes:
             self._write([], self._mark)
 
-    def _take_stock(self) -> None:
+    def take_stock(self) -> None:
         """See what the store holds, and leave no row in it that its mark does not vouch for.
 
         Such rows are of a lost state, or of a rebuild that was broken off: their keys may be gone
         from the state, and then nothing that is written later would take them away.
         """
         stored, own = self._writer.mark(), Mark(self._shard.incarnation, 0, ())
-        trusted = self._left is None or stored in self._left
-        if stored is not None and trusted and stored.incarnation == own.incarnation:
-            own, self._left = stored, (stored,)
+        if stored is not None and self._left.take(stored):
+            own = stored
         whole = tuple(build for build in own.builds if build in self._shapes)
         self._mark = replace(own, builds=whole)
         if self._shapes.keys() - set(self._mark.builds):
@@ -153,7 +151,7 @@ class Mirror:
                 self._write([self._from_state(build, page, numbers_of)], self._mark)
         commit = max(upto, self._mark.commit, *(number for number, _ in entries))
         self._write([], replace(self._mark, commit=commit, positions=positions))
-        self._shard.clear_outbox([number for number, _ in entries])
+        self._shard.clear_outbox([number for number, _ in entries], self._taken)
 
     def _rewrite(self) -> None:
         """Write every key anew. Until its turn comes a key has the row that it had.
@@ -186,25 +184,23 @@ class Mirror:
             self.catch_up()
             return
         writes = [
-            write
-            for build in self._shapes
-            if (write := self._merge(build, offers, numbers[-1])) is not None
+            write for build in self._shapes for write in self._merge(build, offers, numbers[-1])
         ]
         mark = replace(self._mark, commit=numbers[-1])
         if positions is not None:
             mark = replace(mark, positions=positions)
         self._write(writes, mark)
         self._shard.clear_outbox(
-            [offer.commit for offer in offers if isinstance(offer, Folded) or offer.chunks]
+            [offer.commit for offer in offers if isinstance(offer, Folded) or offer.chunks],
+            self._taken,
         )
 
     def _write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
-        self._left = (*(self._left or ()), mark)
+        mark = self._left.next(mark)
         self._writer.write(writes, mark)
-        self._left = (mark,)
-        self._mark = mark
+        self._mark, self._taken = mark, self._left.taken(mark)
 
-    def _merge(self, build: int, offers: Iterable[Offer], commit: int) -> RowWrites | None:
+    def _merge(self, build: int, offers: Iterable[Offer], commit: int) -> list[RowWrites]:
         """The rows of one build after `offers`, in order of commit."""
         shape = self._shapes[build]
         folded: dict[bytes, tuple[int, bytes | None, bytes | None]] = {}
@@ -219,7 +215,7 @@ class Mirror:
                     folded[key] = (offer.commit, head, body)
                 segments.update({(key, number): block for key, number, block in offer.segments})
         if not chunks and not folded:
-            return None
+            return []
         names = [keyed.keys for _, keyed in chunks]
         names.append(pa.array(list(folded), type=pa.large_binary()))
         encoded = pa.concat_arrays(names).dictionary_encode()
@@ -229,28 +225,44 @@ class Mirror:
         codes = place_of[encoded.indices.to_numpy()]
         keys = encoded.dictionary.take(pa.array(order))
         rows: list[bytes] = keys.to_pylist()
-        base = self._base(build, rows, folded, codes[len(codes) - len(folded) :])
+        stored = self._writer.heads(build, rows)
+        base = self._base(build, stored, folded, codes[len(codes) - len(folded) :])
         heads = add_chunks(shape, keys, codes, base, chunks, commit, self._shard.incarnation)
-        return RowWrites(
+        merged = RowWrites(
             build,
             heads=[(k, head) for k, head in zip(rows, heads, strict=True) if head is not None],
             bodies=[(k, body) for k, (_, _, body) in folded.items() if body is not None],
             deletes=[k for k, (_, head, _) in folded.items() if head is None],
             segments=[(key, number, block) for (key, number), block in segments.items()],
+            retention_us=shape.retention_us,
         )
+        absent = [k for k, head in zip(rows, stored, strict=True) if head is None]
+        return [merged, *self._expired(build, [k for k in absent if k not in folded])]
+
+    def _expired(self, build: int, absent: Sequence[bytes]) -> Iterator[RowWrites]:
+        """The rows, as the state has them, of keys that the store has none of.
+
+        Where rows expire, such a key need not be new: chunks alone may not be all that it has.
+        """
+        shape = self._shapes[build]
+        if absent and shape.retention_us is not None and self._writer.rows_expire:
+            segments = self._shard.segments
+            numbers = [{n for _, n, _ in segments.all_of(build, [key])} for key in absent]
+            yield self._from_state(build, absent, numbers)
 
     def _base(
         self,
         build: int,
-        keys: Sequence[bytes],
+        stored: Sequence[bytes | None],
         folded: Mapping[bytes, tuple[int, bytes | None, bytes | None]],
         places: np.ndarray,
     ) -> Base:
         """The head of each key that the chunks are to be added to.
 
-        `places` says where the keys of `folded` stand among `keys`: theirs are the folds' heads.
+        `stored` are those in the store; `places` says where the keys of `folded` stand among them:
+        theirs are the folds' heads.
         """
-        heads = self._writer.heads(build, keys)
+        heads = [*stored]
         for place, (_, head, _) in zip(places.tolist(), folded.values(), strict=True):
             heads[place] = head
         base = Base.of(self._shapes[build], heads)
@@ -286,6 +298,7 @@ class Mirror:
             online_bodies(shape, keys, stored),
             deletes,
             online_segments(shape, beside),
+            retention_us=shape.retention_us,
         )
 
     def _write_segments(self, build: int, keys: Sequence[bytes]) -> None:

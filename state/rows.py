@@ -5,9 +5,9 @@
 Kinds of a key's rows: `b` body, `c` chunk, `h` head, `s` segment, `r` raw rows (reserved); each is
 followed by a u64, big-endian: the commit number of a chunk, hour and place of a segment, 0 for head
 and body, the number of a part of a body that is split (`bodies.py`). So the last 9 bytes of a row's
-key are always its suffix. The shard's own rows: `i` identity, `o` through which commit the outbox
-was dropped, `p` applied position of (build, partition), `v` verdicts by the clock, `x` outbox of a
-commit. Big-endian, so that bytes sort as numbers.
+key are always its suffix. The shard's own rows: `i` identity, `m` what the online store has taken,
+`o` through which commit the outbox was dropped, `p` applied position of (build, partition), `v`
+verdicts by the clock, `x` outbox of a commit. Big-endian, so that bytes sort as numbers.
 `docs/formats/state.md` has every byte.
 """
 
@@ -30,6 +30,7 @@ SUFFIX_BYTES: Final = 9
 
 _OWN = b"\x00\x00\x00\x00"
 IDENTITY_KEY: Final = _OWN + b"i"
+MIRRORED_KEY: Final = _OWN + b"m"
 POSITION_PREFIX: Final = _OWN + b"p"
 OUTBOX_DROPPED_KEY: Final = _OWN + b"o"
 VERDICT_PREFIX: Final = _OWN + b"v"

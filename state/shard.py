@@ -24,12 +24,14 @@ from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
 from .bodies import check_parts, is_directory, parts_in
 from .database import Memory, is_at_row, named_faults, open_database
+from .mirrored import Mirrored
 from .outbox import Outbox
 from .packing import CHUNK, FOLDED_THROUGH_AT, pack
 from .rows import (
     BODY_SUFFIX,
     HEAD_SUFFIX,
     IDENTITY_KEY,
+    MIRRORED_KEY,
     POSITION_PREFIX,
     SUFFIX_BYTES,
     Applied,
@@ -236,9 +238,21 @@ class Shard:
             rows.seek(base + b"\xff")
         return keys
 
-    def clear_outbox(self, numbers: Sequence[int]) -> None:
-        """Forget outbox rows whose keys the online store has taken over."""
+    def mirrored(self) -> Mirrored | None:
+        """What the online store is known to have taken; None before it has taken anything."""
+        with named_faults(self._path):
+            value = self._database.get(MIRRORED_KEY)
+        return None if value is None else Mirrored.decode(value)
+
+    def put_mirrored(self, mirrored: Mirrored) -> None:
+        """Keep what the online store is known to have taken."""
+        self.clear_outbox([], mirrored)
+
+    def clear_outbox(self, numbers: Sequence[int], mirrored: Mirrored | None = None) -> None:
+        """Forget outbox rows whose keys the online store has taken over; keep that it has."""
         batch = WriteBatch(raw_mode=True)
+        if mirrored is not None:
+            batch.put(MIRRORED_KEY, mirrored.encode())
         with self.outbox.clearing(batch, numbers):
             self._write(batch)
 

@@ -20,7 +20,7 @@ from tests.mutants import mutants
 from tests.mutants.breaches import BREACHES
 from tests.support.oracles import oracle
 
-pytest_plugins = ("tests.services.kafka", "tests.services.s3")
+pytest_plugins = ("tests.services.kafka", "tests.services.redis", "tests.services.s3")
 
 if MUTANT := os.environ.get("TEGULA_MUTANT"):
     # Before any test imports what the mutant changes (see tests/mutants).
@@ -41,6 +41,7 @@ settings.register_profile("deep", max_examples=5_000, **_COMMON)
 
 
 ROOT = Path(__file__).parent.parent
+REDIS = {"redis_server", "redis_cluster", "own_redis"}
 
 
 class RootIsNoTestPackage:
@@ -75,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asks_for_kafka = "kafka" in getattr(item, "fixturenames", ())
         group = "kafka" if asks_for_kafka else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
-        if asks_for_kafka:
+        if asks_for_kafka or REDIS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)
 
 

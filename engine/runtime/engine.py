@@ -34,7 +34,7 @@ from .home import HomeLock, open_shards
 from .housekeeping import Housekeeping
 from .ingest import Ingest, LiftedWork, Work, archive_rows
 from .joining import Joining
-from .mirroring import Mirrors, MirrorThread
+from .mirroring import MirrorThread, open_mirrors
 from .pacing import COMMIT_ROWS_MAX, commit_interval_us
 from .sources import open_log
 from .streams import StreamReader
@@ -107,7 +107,7 @@ class Engine:
             opened.callback(self.checkpointing.stop)
             self._lost = self._without_state()
             self.ingest = Ingest(self.shards, self.deployed.builds)
-            self.mirrors = Mirrors(self.shards, settings.online_path, self._shapes(), self.now_us)
+            self.mirrors = open_mirrors(self.shards, settings, self._shapes(), self.now_us)
             opened.callback(lambda: self.mirrors.close(clean=self._clean))
             self._drop_retired()
             self._open_streams(opened)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 from ...schemas.errors import SinkError, TegulaError
 from ...state.mirror import Committed, Mirror, Offer
 from ...state.online.lmdb import LmdbWriter, WritersAsReader
-from ...state.online.rows import OnlineWriter
 from ...state.shard import Shard
 from ...windows.shape import Shape
+from ..online import OpenWriter, online_writers
+from ..settings import Settings
 from ..steps.commit import ShardCommit
 from .clock import Clock, now_us
 from .mirror_lag import MirrorLag
@@ -32,9 +33,6 @@ RETRY_S: Final = 1.0
 
 LOOK_S: Final = 1.0
 """How often the stores are looked at, whether they hold what was left there."""
-
-OpenWriter = Callable[[Path, int, int], OnlineWriter]
-"""Opens the writer of (root, shard, incarnation)."""
 
 
 class Mirrors:
@@ -103,6 +101,8 @@ class Mirrors:
                 self._shapes.clear()
                 self._shapes.update(self._next_shapes)
                 self._next_shapes = None
+        if all(lagging):
+            self._take_stock()
         for place, mirror in enumerate(self._mirrors):
             try:
                 if lagging[place]:
@@ -123,6 +123,15 @@ class Mirrors:
                 self._wanted = None
         self.fault = None
         return any(lagging) or any(offers)
+
+    def _take_stock(self) -> None:
+        """Have no store vouch for rows of another state, before the first is written anew."""
+        for place, mirror in enumerate(self._mirrors):
+            try:
+                mirror.take_stock()
+            except Exception as fault:
+                self._fail(fault, place)
+                raise
 
     def look(self) -> None:
         """See whether every store holds what was left there; the next step mends what does not.
@@ -184,6 +193,16 @@ class Mirrors:
                 writer.close()
             else:
                 writer.abandon()
+
+
+def open_mirrors(
+    shards: Sequence[Shard], settings: Settings, shapes: Mapping[int, Shape], now_us: Clock
+) -> Mirrors:
+    """The mirrors of a project's shards to its online store.
+
+    Raises `SettingsError` and `OnlineStoreEvicts` for a store that is not to be used.
+    """
+    return Mirrors(shards, settings.online_path, shapes, now_us, online_writers(settings))
 
 
 class MirrorThread:

@@ -41,6 +41,7 @@ from .definitions import (
     UnsupportedExpression,
     UnsupportedInput,
 )
+from .online import OnlineStoreChanged, OnlineStoreEvicts, OnlineStoreUnreachable
 from .registry import (
     BackfillRunning,
     NothingApplied,
@@ -135,7 +136,10 @@ __all__ = [
     "NotReady",
     "NotSeparable",
     "NothingApplied",
+    "OnlineStoreChanged",
+    "OnlineStoreEvicts",
     "OnlineStoreFull",
+    "OnlineStoreUnreachable",
     "OwnAggregateChanged",
     "OwnAggregateFailed",
     "OwnAggregateMissing",

@@ -99,6 +99,10 @@ class LmdbWriter:
         except lmdb.Error as fault:
             raise StateCorrupt(where=str(path), detail=str(fault)) from fault
 
+    @property
+    def rows_expire(self) -> bool:
+        return False
+
     def publish(self) -> None:
         """Let readers take this environment, and unlink those of other incarnations."""
         if _current(self._directory) == self._name:

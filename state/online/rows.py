@@ -10,6 +10,7 @@ store under rebuilding must never answer zeros.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -23,13 +24,17 @@ from ...schemas.errors import FormatUnknown
 class Mark:
     """Up to where a shard's online rows follow its state, and for which builds they are whole.
 
-    `positions` maps a partition's ordinal to the first offset that is not yet readable.
+    `positions` maps a partition's ordinal to the first offset that is not yet readable. `session`
+    names the run of the mirror that left it, `writes` counts what that has written: so the mirror
+    knows its own work again (`state.mirrored`).
     """
 
     incarnation: int
     commit: int
     builds: tuple[int, ...]
     positions: Mapping[int, int] = field(default_factory=dict)
+    session: int = 0
+    writes: int = 0
 
     def encode(self) -> bytes:
         return orjson.dumps(
@@ -39,6 +44,8 @@ class Mark:
                 "commit": self.commit,
                 "builds": list(self.builds),
                 "positions": {str(ordinal): at for ordinal, at in self.positions.items()},
+                "session": self.session,
+                "writes": self.writes,
             }
         )
 
@@ -48,7 +55,8 @@ class Mark:
         if raw["version"] != 1:
             raise FormatUnknown(where="mark", got=f"version {raw['version']}", expected="version 1")
         positions = {int(ordinal): at for ordinal, at in raw["positions"].items()}
-        return cls(raw["incarnation"], raw["commit"], tuple(raw["builds"]), positions)
+        left = raw.get("session", 0), raw.get("writes", 0)
+        return cls(raw["incarnation"], raw["commit"], tuple(raw["builds"]), positions, *left)
 
 
 Row = tuple[bytes | None, bytes | None]
@@ -64,7 +72,9 @@ class RowWrites:
 
     `deletes` are keys that lose head and body. `segments` are (key, number, block), the block None
     for one that goes. With `whole` all segments are given that the keys of `heads` are to have;
-    others that the store holds of these keys, and any of `deletes`, go.
+    others that the store holds of these keys, and any of `deletes`, go. `retention_us` is the
+    build's: a store may let a row go that was not written, and whose newest event is older, for so
+    long; None: never.
     """
 
     build: int
@@ -73,6 +83,17 @@ class RowWrites:
     deletes: Sequence[bytes] = ()
     segments: Sequence[tuple[bytes, int, bytes | None]] = ()
     whole: bool = False
+    retention_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Rows that a request is about to read, of one shard and build, with segments of `hours`."""
+
+    shard: int
+    build: int
+    keys: Sequence[bytes]
+    hours: Sequence[int] = ()
 
 
 class OnlineReader(Protocol):
@@ -95,12 +116,54 @@ class OnlineReader(Protocol):
     def close(self) -> None: ...
 
 
+class FarReader(ABC):
+    """An `OnlineReader` of a store on another machine, where each call is a round trip."""
+
+    @abstractmethod
+    def ahead(self, asks: Sequence[Ask]) -> FarReader:
+        """A reader for one request that holds what is asked for, fetched in one round trip."""
+
+    @abstractmethod
+    def marks(self, shards: Sequence[int]) -> list[Mark | None]:
+        """The marks of shards, in one round trip."""
+
+    @abstractmethod
+    def mark(self, shard: int) -> Mark | None:
+        """As of `OnlineReader`."""
+
+    @abstractmethod
+    def read(self, shard: int, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:
+        """As of `OnlineReader`."""
+
+    @abstractmethod
+    def read_with_segments(
+        self, shard: int, build: int, keys: Sequence[bytes], hours: Sequence[int]
+    ) -> tuple[Mark | None, list[Row], list[Segments]]:
+        """As of `OnlineReader`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """As of `OnlineReader`."""
+
+
+def marks_of(reader: OnlineReader, shard_count: int) -> list[Mark | None]:
+    """The marks of all shards."""
+    if isinstance(reader, FarReader):
+        return reader.marks(range(shard_count))
+    return [reader.mark(shard) for shard in range(shard_count)]
+
+
 class OnlineWriter(Protocol):
     """Writes the rows of one shard; one engine owns it.
 
     A store that others can reach refuses a write, by a `SinkError`, where its mark is no longer the
     one that this writer last saw or left, and where a later incarnation has written.
     """
+
+    @property
+    def rows_expire(self) -> bool:
+        """Whether rows go by themselves after their retention: an absent one may have a state."""
+        ...
 
     def mark(self) -> Mark | None:
         """The mark as it stands; None where nothing was mirrored."""

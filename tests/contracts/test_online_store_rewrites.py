@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tegula.state.keys import encode_key
 from tegula.state.online.lmdb import LmdbWriter, WritersAsReader
+from tegula.state.online.redis_writer import RedisStore
 from tegula.state.online.rows import Mark, OnlineWriter, RowWrites
 from tegula.state.packing import ONLINE_HEAD, Stamps, pack
 from tegula.state.rows import segment_number
@@ -23,10 +25,17 @@ SHAPE = shape_of(["count"], [Sliding(HOUR, MINUTE)])
 NOON = 12 * HOUR
 
 
-@pytest.fixture(params=["lmdb", "model"])
+@pytest.fixture(params=["lmdb", "model", pytest.param("redis", marks=pytest.mark.services)])
 def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineWriter]:
-    model = RemoteStore().open_writer(tmp_path, 0, 1)
-    made = LmdbWriter(tmp_path, 0, 1, 1 << 24) if request.param == "lmdb" else model
+    made: OnlineWriter
+    if request.param == "lmdb":
+        made = LmdbWriter(tmp_path, 0, 1, 1 << 24)
+    elif request.param == "model":
+        made = RemoteStore().open_writer(tmp_path, 0, 1)
+    else:
+        url = request.getfixturevalue("redis_server").url
+        made = RedisStore(url, {}, f"t-{uuid.uuid4().hex}").open_writer(tmp_path, 0, 1)
+    assert made.mark() is None
     yield made
     made.abandon()
 

@@ -98,6 +98,10 @@ class RemoteWriter:
         self._incarnation = incarnation
         self._seen: Mark | None = None
 
+    @property
+    def rows_expire(self) -> bool:
+        return True
+
     def mark(self) -> Mark | None:
         self._seen = self._store.held(self._shard).mark
         return self._seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tegula.serving.tables import instants_of as instants_by_key
 from tegula.state.fold import Folded, fold, gather
 from tegula.state.keys import shard_of
 from tegula.state.mirror import Committed, Offer
+from tegula.state.online.rows import Mark
 from tegula.state.packing import unpack
 from tegula.state.rows import Applied, hour_and_place
 from tegula.state.shard import Shard
@@ -35,6 +36,11 @@ def open_shard(path: Path, incarnation: int = 1) -> Shard:
     shard = Shard(0, path, small_memory(), incarnation)
     shard.renew(incarnation=incarnation, boot_id="boot")
     return shard
+
+
+def plain(mark: Mark | None) -> Mark | None:
+    """A mark without the session of the mirror that left it, which is random."""
+    return None if mark is None else replace(mark, session=0, writes=0)
 
 
 @dataclass

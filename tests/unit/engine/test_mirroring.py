@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tegula.engine.online import OpenWriter
 from tegula.engine.runtime.ingest import Ingest, Work
-from tegula.engine.runtime.mirroring import Mirrors, MirrorThread, OpenWriter
+from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.online.lmdb import LmdbWriter
