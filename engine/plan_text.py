@@ -86,6 +86,9 @@ def _rungs(shape: Shape) -> str:
     for rung, distance_us in reversed(shape.coarsening):
         before = f"{_rounded(distance_us)} before " if distance_us else ""
         told.append(f"{_width(rung)} from {before}the horizon")
+    if (days := shape.civil_days) is not None:
+        before = f"{_rounded(days.distance_us)} before " if days.distance_us else ""
+        told.append(f"days of {days.zone} from {before}the horizon")
     if shape.segment_reach_us is not None:
         told.append(f"instants beside them for {_rounded(shape.segment_reach_us)}")
     return ", ".join(told)

@@ -69,7 +69,7 @@ def _window(spec: WindowSpec) -> Window:
     if isinstance(spec, HoppingSpec):
         return Hopping(parse_duration(spec.size), parse_duration(spec.hop), spec.current)
     if isinstance(spec, CalendarSpec):
-        return Calendar(periods(spec.unit, spec.tz), spec.current)
+        return Calendar(periods(spec.unit, spec.tz), spec.current, periods("day", spec.tz))
     if isinstance(spec, LastSpec) and spec.within is not None:
         return Newest(parse_duration(spec.within))
     return Lifetime()

@@ -33,6 +33,7 @@ from ..windows.algebra import (
     Pairwise,
     Reading,
 )
+from ..windows.civil_days import calendar_of
 from ..windows.finish import converter
 from ..windows.geometry import Window
 from ..windows.ladder import INSTANT
@@ -81,7 +82,8 @@ class _WindowRead(NamedTuple):
     """A window, the slots that its features read, and the features.
 
     `is_fine`: its edges may cut a tile, which the segments then refine. `zone`: where it goes by
-    the key's own time zone, how that is found.
+    the key's own time zone, how that is found. `by_days`: it may count tiles of civil days, which
+    other midnights than those of today may have made.
     """
 
     window: Window
@@ -89,6 +91,7 @@ class _WindowRead(NamedTuple):
     finishes: tuple[_Finish, ...]
     is_fine: bool
     zone: KeyZone | None
+    by_days: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +154,17 @@ class SingleKey:
     ) -> SingleAnswer | None:
         values: list[Any] = [None] * self.feature_count
         statuses = [_PRESENT if found else _NOT_FOUND] * self.feature_count
-        for window, slots, finishes, is_fine, zone in self.reads:
+        for read in self.reads:
+            window, finishes, zone = read.window, read.finishes, read.zone
             edges = window.bounds(at_us) if zone is None else zone.bounds(body, head, at_us)
             if edges is None and found:
                 _mark(statuses, finishes, _NO_ZONE)
                 continue
             older_us, newer_us = edges or (at_us, at_us)
-            if is_fine:
-                refined = read_fine(self.form, slots, body, head, segments, older_us, newer_us)
-                if refined is None:
-                    return None
-                states, is_empty = refined
-            else:
-                begin, end = body.range(older_us, newer_us)
-                first, last = head.range(older_us, newer_us)
-                of_body, of_head = body.states(slots, begin, end), head.states(slots, first, last)
-                states = merged(slots, of_body, of_head)
-                is_empty = begin == end and first == last
+            held = self._held(read, body, head, segments, older_us, newer_us)
+            if held is None:
+                return None
+            states, is_empty = held
             for place, finish_one, reads_instant, params, chosen, convert, empty in finishes:
                 mine = tuple([states[number] for number in chosen])
                 if reads_instant:
@@ -188,6 +185,26 @@ class SingleKey:
                 if found:
                     statuses[place] = status
         return SingleAnswer(values, statuses)
+
+    def _held(
+        self,
+        read: _WindowRead,
+        body: Tiles,
+        head: Tiles,
+        segments: Segments,
+        older_us: int,
+        newer_us: int,
+    ) -> tuple[Sequence[State], bool] | None:
+        """The states of a window's slots, and whether it is empty; None where columns decide."""
+        if read.by_days and (body.is_cut_by(older_us) or body.is_cut_by(newer_us)):
+            return None
+        slots = read.slots
+        if read.is_fine:
+            return read_fine(self.form, slots, body, head, segments, older_us, newer_us)
+        begin, end = body.range(older_us, newer_us)
+        first, last = head.range(older_us, newer_us)
+        of_body, of_head = body.states(slots, begin, end), head.states(slots, first, last)
+        return merged(slots, of_body, of_head), begin == end and first == last
 
 
 def _mark(statuses: list[int], finishes: Sequence[_Finish], status: int) -> None:
@@ -214,7 +231,10 @@ def single_key(shape: Shape, features: Sequence[WindowedFeature]) -> SingleKey:
         )
         slot_reads = tuple(_slot_read(shape, number) for number in slots)
         is_fine = window.grain == INSTANT
-        reads.append(_WindowRead(window, slot_reads, finishes, is_fine, key_zone(shape, window)))
+        by_days = shape.civil_days is not None and calendar_of(window) is not None
+        reads.append(
+            _WindowRead(window, slot_reads, finishes, is_fine, key_zone(shape, window), by_days)
+        )
     return SingleKey(
         form=_form(shape),
         retention_us=shape.retention_us,

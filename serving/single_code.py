@@ -17,7 +17,7 @@ from ..schemas.outcomes import Status
 from ..state import packing
 from ..windows.algebra import OVERFLOWED, Reading
 from .single import SingleAnswer, SingleKey
-from .single_tiles import Tiles
+from .single_tiles import Tiles, is_day_cut
 
 AnswerOne = Callable[..., SingleAnswer | None]
 """`SingleKey.answer`: from a key's head and body, an instant, and segments if there are any."""
@@ -72,13 +72,17 @@ _ZONED: Final = """\
 _WINDOW: Final = """\
     if older_us > first_us or newer_us <= newest_us:
         return general(head, body, at_us, segments)
-    begin = bisect_left(starts, older_us)
+    begin = bisect_left(starts, older_us){cut}
     if begin < count:
         found = record(body, records_at + begin * {summary})
 {merged}
     else:
 {alone}
 """
+
+_CUT: Final = """
+    if is_day_cut(body, {record}, starts, begin, older_us):
+        return general(head, body, at_us, segments)"""
 
 _FEATURE: Final = """\
     v{n} = finish{n}(({states},), params{n}{reading})
@@ -111,6 +115,7 @@ def quick(key: SingleKey) -> AnswerOne:
         "header": _HEADER.unpack_from,
         "record": key.form.summary.unpack_from,
         "Tiles": Tiles,
+        "is_day_cut": is_day_cut,
         "form": key.form,
         "start": struct.Struct("<q").unpack_from,
     }
@@ -144,7 +149,7 @@ def _source(key: SingleKey, scope: dict[str, Any]) -> str:
 
 def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
     """The text that finishes the features of one window."""
-    window, slots, finishes, _, zone = key.reads[number]
+    window, slots, finishes, _, zone, by_days = key.reads[number]
     scope[f"bounds{number}"] = window.bounds if zone is None else zone.bounds
     merged, alone = [], []
     for s, slot in enumerate(slots):
@@ -158,6 +163,7 @@ def _window(key: SingleKey, number: int, scope: dict[str, Any]) -> str:
         (_EDGES if zone is None else _ZONED).format(w=number, **sizes),
         _WINDOW.format(
             summary=key.form.summary.size,
+            cut=_CUT.format(**sizes) if by_days else "",
             merged="\n".join(merged),
             alone="\n".join(alone),
         ),

@@ -12,12 +12,13 @@ import numpy as np
 
 from ..schemas.time import HOUR_US
 from ..state import packing
-from ..windows.ladder import INSTANT, WIDTH_US
+from ..windows.ladder import CIVIL, CIVIL_QUARTERS_MAX, INSTANT, WIDTH_US
 
 START: Final = struct.Struct("<q")
 START_AND_TAG: Final = struct.Struct("<qQ")
 _OFFSET: Final = 0xFFFFFFFF
 _WIDTHS_US: Final[list[int]] = WIDTH_US.tolist()
+_LONGEST_DAY_US: Final = _WIDTHS_US[CIVIL + CIVIL_QUARTERS_MAX]
 
 State = tuple[Any, ...]
 """One state in Python scalars."""
@@ -109,6 +110,10 @@ class Tiles:
             else slot.reduce_one(tuple([self._column(n)[begin:end] for n in slot.fields]))
             for slot in slots
         ]
+
+    def is_cut_by(self, edge_us: int) -> bool:
+        """Whether a civil day has `edge_us` inside it: its zone has another midnight now."""
+        return False
 
     def latest(self, fields: Sequence[int]) -> State | None:
         """Of a slot with the last value, the state that is last in the order; None of no tiles.
@@ -205,6 +210,11 @@ class Body(Tiles):
         end = count if newer_us > self.newest_us else bisect_left(starts, newer_us, begin)
         return begin, end
 
+    def is_cut_by(self, edge_us: int) -> bool:
+        starts = self._starts()
+        place = bisect_left(starts, edge_us)
+        return is_day_cut(self._block, self._record_bytes, starts, place, edge_us)
+
     def _before(self, edge_us: int) -> int:
         return bisect_left(self._starts(), edge_us)
 
@@ -218,6 +228,20 @@ class Body(Tiles):
         summary = self._form.summary
         records_at = self._summary_at + START.size * self.count
         return summary.unpack_from(self._block, records_at + summary.size * begin)
+
+
+def is_day_cut(
+    block: bytes, record_bytes: int, starts: memoryview[int], place: int, edge_us: int
+) -> bool:
+    """Whether a civil day among a body's tiles before `place`, where `edge_us` lies, is past it."""
+    begin = bisect_left(starts, edge_us - _LONGEST_DAY_US, 0, place)
+    if begin == place:
+        return False
+    at = packing.STAMPED_BYTES + begin * record_bytes
+    tags = np.ndarray((place - begin,), "<u8", block, at + START.size, (record_bytes,))
+    rungs = tags & np.uint64(0xFF)
+    past = np.frombuffer(starts[begin:place], "<i8") + WIDTH_US[rungs] > edge_us
+    return bool((past & (rungs >= CIVIL)).any())
 
 
 NO_TILES: Final = Tiles(b"", None, 0, 0, 0, 0)

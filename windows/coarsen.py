@@ -13,7 +13,7 @@ import numpy as np
 
 from ..schemas.time import HOUR_US
 from .algebra import Prunable, concat, take
-from .ladder import EVER, EVER_START_US, RUNG_US, WIDTH_US
+from .ladder import CIVIL, EVER, EVER_START_US, RUNG_US, WIDTH_US
 from .shape import Shape
 from .tiles import NEVER_US, Tiles
 
@@ -42,6 +42,11 @@ def coarsen(shape: Shape, tiles: Tiles, horizon_us: np.ndarray) -> tuple[Tiles, 
         # All that retention reaches back to from the horizon: a reader there must still be able to
         # tell `EMPTY` from `NOT_FOUND`, as if nothing had been dropped.
         keep = end_us + shape.retention_us > horizon_us
+    if shape.civil_days is not None:
+        by_day, begin_us, day = shape.civil_days.coarsened(tiles.start_us, tiles.end_us, horizon_us)
+        by_day &= undecided
+        start_us[by_day], rung[by_day] = begin_us[by_day], day[by_day]
+        undecided &= ~by_day & (rung < CIVIL)
     for coarse, distance_us in shape.coarsening:
         width_us = RUNG_US[coarse]
         begin_us = tiles.start_us - tiles.start_us % width_us

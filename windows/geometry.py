@@ -131,11 +131,13 @@ class Hopping:
 class Calendar:
     """The civil period that is running at the instant, or the last complete one.
 
-    Outside of the years that the table of periods spans, it is empty.
+    Outside of the years that the table of periods spans, it is empty. `days` are the civil days of
+    its zone, where tiles may be such days.
     """
 
     periods: Periods
     current: bool = True
+    days: Periods | None = None
 
     @property
     def grain(self) -> int:

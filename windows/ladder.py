@@ -32,6 +32,12 @@ FIFTEEN_MINUTES: Final = 7
 LADDER: Final = (INSTANT, SECOND, MINUTE, FIVE_MINUTES, FIFTEEN_MINUTES, HOUR, DAY)
 """The rungs from fine to coarse, without *ever*."""
 
+CIVIL: Final = 32
+"""Rung `CIVIL + q` is q quarters of an hour from any beginning on: a civil day, which may be longer
+or shorter than others. (It is in no ladder: see `windows.civil_days`.)"""
+
+CIVIL_QUARTERS_MAX: Final = 191
+
 RUNG_US: Final[tuple[int, ...]] = (
     1,
     SECOND_US,
@@ -47,8 +53,11 @@ RUNG_US: Final[tuple[int, ...]] = (
 EVER_START_US: Final = -(2**63)
 """Start of the *ever* tile: before every event."""
 
-WIDTH_US: Final = np.array(RUNG_US, dtype=np.int64)
-"""The same, for arrays of rungs."""
+WIDTH_US: Final = np.zeros(CIVIL + CIVIL_QUARTERS_MAX + 1, dtype=np.int64)
+"""The same, for arrays of rungs, and of civil days too."""
+
+WIDTH_US[: len(RUNG_US)] = RUNG_US
+WIDTH_US[CIVIL:] = np.arange(CIVIL_QUARTERS_MAX + 1) * RUNG_US[FIFTEEN_MINUTES]
 
 _AUTOMATIC: Final = (INSTANT, SECOND, MINUTE, FIVE_MINUTES, HOUR, DAY)
 """The rungs that may be a resolution which nobody named; what it is must never change."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..schemas.types import DataType
 from .algebra import Aggregate, AggregateAt, Monoid, StateField
+from .civil_days import CivilDays, civil_days
 from .geometry import Window
 from .ladder import HOUR, INSTANT, LADDER, MINUTE, RUNG_US, SECOND, finest_of
 from .zoned import ZonedCalendar
@@ -121,6 +122,11 @@ class Shape:
             for rung in reversed(LADDER)
             if rung in rungs and RUNG_US[rung] > RUNG_US[SECOND]
         )
+
+    @cached_property
+    def civil_days(self) -> CivilDays | None:
+        """The days by the clocks of a zone that tiles before the horizon may be made; else None."""
+        return civil_days(self.windows)
 
     @cached_property
     def segment_reach_us(self) -> int | None:

@@ -23,6 +23,7 @@ NEVER_US = -(2**63)
 """Newest event time of a key that has none, and the horizon of a key that was never folded."""
 
 _RUNG_BITS = 3
+"""Of all rungs but civil days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +159,19 @@ def sort_order(key: np.ndarray, start_us: np.ndarray, rung: np.ndarray) -> np.nd
     oldest, newest = int(finite.min()), int(finite.max())
     step_us = SECOND_US if not (finite % SECOND_US).any() else 1
     steps = (newest - oldest) // step_us + 2
-    time_bits = steps.bit_length() + _RUNG_BITS
+    rung_bits = _RUNG_BITS if rung.max() < 1 << _RUNG_BITS else 8
+    time_bits = steps.bit_length() + rung_bits
     if int(key.max()).bit_length() + time_bits > 63:
         return np.lexsort((rung, start_us, key))
     step = np.where(bounded, (start_us - oldest) // step_us + 1, 0)
-    return np.argsort((key << time_bits) | (step << _RUNG_BITS) | rung)
+    return np.argsort((key << time_bits) | (step << rung_bits) | rung)
 
 
 def group(shape: Shape, key: np.ndarray, tiles: Tiles) -> tuple[np.ndarray, Tiles]:
     """Merge tiles of the same (key, start, rung); returns the keys' numbers and the tiles, sorted.
 
     `key` int64 (n,) numbers the key of each tile, in any order. The result does not depend on the
-    order of the input.
+    order of the input; tiles that are as they are to be come back uncopied.
     """
     order = sort_order(key, tiles.start_us, tiles.rung)
     key = key[order]
@@ -180,7 +182,7 @@ def group(shape: Shape, key: np.ndarray, tiles: Tiles) -> tuple[np.ndarray, Tile
     new[0] = True
     new[1:] = (key[1:] != key[:-1]) | (start_us[1:] != start_us[:-1]) | (rung[1:] != rung[:-1])
     if new.all():
-        return key, tiles.take(order)
+        return key, tiles if (order[1:] > order[:-1]).all() else tiles.take(order)
     runs = Runs(np.flatnonzero(new), len(key))
     if all(isinstance(column, np.ndarray) for column in tiles.columns):
         return key[runs.starts], reduce_tiles(shape, tiles.take(order), runs)

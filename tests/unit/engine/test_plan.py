@@ -159,11 +159,11 @@ def test_law_stored_definitions_compile_to_the_same_plan(drawn):
         ),
         (
             calendar("month", tz="Europe/Berlin"),
-            Calendar(periods("month", "Europe/Berlin"), current=True),
+            Calendar(periods("month", "Europe/Berlin"), True, periods("day", "Europe/Berlin")),
         ),
         (
             calendar("day", tz="UTC", current=False, include_instant=True),
-            IncludingInstant(Calendar(periods("day", "UTC"), current=False)),
+            IncludingInstant(Calendar(periods("day", "UTC"), False, periods("day", "UTC"))),
         ),
         (lifetime(include_instant=True), IncludingInstant(Lifetime())),
         (tumbling("1d", include_instant=True), IncludingInstant(Tumbling(DAY_US))),

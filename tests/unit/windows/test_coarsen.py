@@ -51,8 +51,8 @@ plain = st.one_of(
     st.just(Lifetime()),
 )
 calendars = st.builds(
-    lambda unit, zone, current: Calendar(periods(unit, zone), current),
-    st.sampled_from(["day", "week"]),
+    lambda unit, zone, current: Calendar(periods(unit, zone), current, periods("day", zone)),
+    st.sampled_from(["day", "week", "year"]),
     st.sampled_from(["Europe/Berlin", "Asia/Kathmandu", "Africa/Monrovia", "UTC"]),
     st.booleans(),
 )

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.windows.ladder import (
+    CIVIL,
+    CIVIL_QUARTERS_MAX,
     DAY,
     EVER,
     EVER_START_US,
@@ -42,7 +44,11 @@ def test_ladder_rungs_are_each_a_multiple_of_the_finer_one():
 def test_golden_rung_numbers_stay_what_they_are():
     """They are stored in every tile."""
     widths_s = [1e-6, 1, 60, 300, 3600, 86400, 0, 900]
-    assert WIDTH_US.tolist() == [round(width * 10**6) for width in widths_s]
+    assert WIDTH_US[:8].tolist() == [round(width * 10**6) for width in widths_s]
+    assert not WIDTH_US[8:CIVIL].any()
+    assert CIVIL == 32
+    assert WIDTH_US[CIVIL:].tolist() == [n * 900 * 10**6 for n in range(CIVIL_QUARTERS_MAX + 1)]
+    assert CIVIL + CIVIL_QUARTERS_MAX < 255
     assert (EVER, EVER_START_US) == (6, -(2**63))
     assert LADDER == (INSTANT, SECOND, MINUTE, FIVE_MINUTES, FIFTEEN_MINUTES, HOUR, DAY)
     assert LADDER == (0, 1, 2, 3, 7, 4, 5)
