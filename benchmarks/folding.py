@@ -135,7 +135,7 @@ def measure(folder: Path, resolution: str, count: int, name: str) -> list[Figure
             drawn = rng.integers(0, width_us, EVENTS_A_CHUNK) + begin_us + part * width_us
             keyed = chunk_of(build, np.sort(drawn), rng)
             chunks.append(Committed(shard.commit({1: (build.shape, keyed)}, {}), {1: keyed}))
-        if not live and number % 8:
+        if not live and number % 32:
             mirror.take(chunks)
             continue
         before = time.thread_time()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.errors import StateCorrupt
-from ..windows.algebra import Runs
+from ..windows.algebra import Bools, Runs
 from ..windows.shape import Shape
 from ..windows.tiles import NEVER_US, KeyedTiles
 from .packing import (
@@ -67,7 +67,7 @@ def change_bodies(
         return BodyChanges(pack(shape, keyed, BODY, stamps))
     whole, split = np.flatnonzero(~is_split), np.flatnonzero(is_split)
     parts: list[dict[int, bytes]] = [{} for _ in before]
-    for key, part, block in _parts(shape, keyed.take(split), split):
+    for key, part, block in _parts(shape, keyed, is_split):
         parts[key][part] = block
     rows = [b""] * len(keyed)
     packed = pack(shape, keyed.take(whole), BODY, stamps.take(whole))
@@ -84,18 +84,18 @@ def change_bodies(
     return BodyChanges(rows, changed)
 
 
-def _parts(
-    shape: Shape, keyed: KeyedTiles, numbers: np.ndarray
-) -> Iterator[tuple[int, int, bytes]]:
-    """The parts of keys whose numbers are given: number, part, block; by key, then by part."""
+def _parts(shape: Shape, keyed: KeyedTiles, is_split: Bools) -> Iterator[tuple[int, int, bytes]]:
+    """The parts of keys that are split: number of the key, part, block; by key, then by part."""
     owner, rung = keyed.key_of_tile, keyed.tiles.rung
-    order = np.lexsort((rung, owner))  # stable: in a part the tiles ascend in time, as in the body
+    order = np.flatnonzero(is_split[owner])
+    # Stable: in a part the tiles ascend in time, as in the body.
+    order = order[np.lexsort((rung[order], owner[order]))]
     runs = Runs.of_changes(owner[order], rung[order])
     names = pa.array([b""] * runs.count, type=pa.large_binary())
     edges = np.append(runs.starts, runs.size)
     by_rung = KeyedTiles(names, edges, np.full(runs.count, NEVER_US), keyed.tiles.take(order))
     first = order[runs.starts]
-    keys, parts = numbers[owner[first]].tolist(), (1 + rung[first].astype(np.int64)).tolist()
+    keys, parts = owner[first].tolist(), (1 + rung[first].astype(np.int64)).tolist()
     yield from zip(keys, parts, pack(shape, by_rung, PART), strict=True)
 
 

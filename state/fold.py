@@ -116,8 +116,10 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     horizons = _horizons(shape, whole, horizon_us)
     per_tile = horizons[whole.key]
     tiles, keep = coarsen(shape, whole.tiles.tiles, per_tile)
-    kept = np.flatnonzero(keep)
-    key, tiles = group(shape, whole.key[kept], tiles.take(kept))
+    key = whole.key
+    if not keep.all():
+        key, tiles = key[keep], tiles.take(np.flatnonzero(keep))
+    key, tiles = group(shape, key, tiles)
     tiles = prune(shape, tiles, horizons[key])
     before = tiles.start_us < horizons[key]
     number = shard.commit_number + 1
