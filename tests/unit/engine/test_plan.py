@@ -182,7 +182,8 @@ def test_build_holds_what_its_view_and_stream_say():
     assert build.shape.depth_us == HOUR_US
     assert build.disorder_us == build.shape.disorder_us == 30 * SECOND_US
     assert build.allowed_lateness_us == 2 * HOUR_US
-    assert build.fingerprint == structural(view(where=pl.col("amount") > 0))
+    same = view(where=pl.col("amount") > 0, allowed_lateness="2h")
+    assert build.fingerprint == structural(same)
 
 
 def test_inputs_have_the_kind_of_what_they_compute():
