@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import StateCorrupt
+from tegula.schemas.zones import periods
 from tegula.state import bodies
 from tegula.state.fold import gather
 from tegula.state.mirror import Mirror
@@ -19,8 +20,8 @@ from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark
 from tegula.state.rows import BODY_SUFFIX, build_prefix, part_suffix
 from tegula.state.shard import Shard
-from tegula.windows.geometry import Lifetime, Sliding
-from tegula.windows.ladder import DAY, HOUR, MINUTE, SECOND
+from tegula.windows.geometry import Calendar, Lifetime, Sliding
+from tegula.windows.ladder import CIVIL, DAY, HOUR, MINUTE, SECOND
 from tests.support import shapes
 from tests.support.shapes import shape_of
 from tests.support.stores import Feeder, open_shard
@@ -31,6 +32,10 @@ AGGREGATES = ["count", "approx_distinct", "approx_quantile", "last"]
 SHAPE = shape_of(AGGREGATES, WINDOWS)
 EXACT = shape_of(["count", "last"], [Sliding(HOUR_US, 1), *WINDOWS[1:]])
 EVERYTHING = shape_of(["count", "approx_distinct"], [WINDOWS[0], Lifetime()])
+ZONE = "Europe/Berlin"
+CIVIL_YEAR = shape_of(
+    ["count", "last"], [WINDOWS[0], Calendar(periods("year", ZONE), True, periods("day", ZONE))]
+)
 NOON = 20_000 * DAY_US + 12 * HOUR_US
 NEVER = 1 << 40
 """A bound that no body reaches."""
@@ -88,6 +93,16 @@ def test_a_body_is_split_by_rung_where_it_is_large(feeder, monkeypatch):
     assert parts_of(feeder, b"a") == [1 + MINUTE, 1 + HOUR, 1 + DAY]
     assert feeder.tiles(b"a") == before
     assert {rung for _, rung, _ in before} == {MINUTE, HOUR, DAY}
+
+
+def test_civil_days_are_parts_by_their_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(bodies, "SPLIT_BYTES", 100)
+    feeder = Feeder(open_shard(tmp_path / "shard"), CIVIL_YEAR)
+    feeder.commit([(b"a", NOON + day * DAY_US, 1.0) for day in range(40)])
+    feeder.fold([b"a"], NOON + 40 * DAY_US)
+    assert parts_of(feeder, b"a") == [1 + CIVIL + 4 * 24, 1 + CIVIL + 4 * 25]
+    assert len(feeder.tiles(b"a")) == 40
+    feeder.shard.abandon()
 
 
 def test_a_part_that_is_as_it_was_is_not_written_again(feeder, monkeypatch):
@@ -214,10 +229,10 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True)
 @given(
     steps=st.lists(steps, min_size=2, max_size=14),
-    shape=st.sampled_from([SHAPE, SHAPE, EXACT, EVERYTHING]),
+    shape=st.sampled_from([SHAPE, SHAPE, EXACT, EVERYTHING, CIVIL_YEAR]),
 )
 def test_law_splitting_changes_no_bit_of_what_a_key_holds(tmp_path_factory, steps, shape):
     """Late events fall into old parts, retention drops them, bodies go forth and back."""
