@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import tegula as tg
-from tegula import agg
 from tegula.connectors.local_log import LocalLog
-from tegula.engine.runtime.checkpointing import Maker
+from tegula.engine.runtime import restoring
 from tegula.engine.runtime.restoring import make_at_rest, restore
-from tegula.engine.settings import Settings
 from tegula.schemas.errors import (
     CheckpointDamaged,
     CheckpointPlaceTaken,
@@ -25,97 +22,12 @@ from tegula.schemas.errors import (
     ShardsFixed,
     StateError,
 )
-from tegula.state.checkpoint_kept import LATEST, prune, read_manifest, verify
-from tegula.state.checkpoint_manifest import Manifest
+from tegula.state.checkpoint_kept import prune, read_manifest, verify
 from tegula.state.checkpoint_places import open_store
-from tegula.state.checkpoint_store import DirectoryStore, Store
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.registry import Registry
 from tests.services.s3 import BUCKET
-
-CARD = tg.Entity("card", keys={"card_id": tg.String})
-PAYMENTS = tg.Stream(
-    "payments",
-    schema={"card_id": tg.String, "amount": tg.Float64, "at": tg.Timestamp},
-    event_time="at",
-    disorder="10m",
-)
-SPEND = tg.FeatureView(
-    "spend",
-    entity=CARD,
-    stream=PAYMENTS,
-    features={
-        "events": agg.count().over(tg.lifetime()),
-        "hour": agg.sum("amount").over(tg.sliding("1h")),
-        "exact": agg.count().over(tg.sliding("10m", resolution="exact")),
-        "newest": agg.last_n("amount", 3).over(tg.last(5)),
-    },
-)
-SHARDS = 4
-CARDS = [f"c{number}" for number in range(30)]
-
-
-class Home:
-    """A home in a folder, an engine over it now and then, and a second one that never loses any."""
-
-    def __init__(self, root: Path, chance: random.Random) -> None:
-        self.root, self.chance = root, chance
-        self.store: Store = DirectoryStore(root / "backup")
-        self.sent: list[dict[str, object]] = []
-        self.now_us = 1_704_067_200_000_000
-        self.losses = 0
-        self.open()
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(project=self.root, home=self.root / ".tegula", shards=SHARDS)
-
-    def open(self) -> None:
-        self.driver = tg.TestDriver(SPEND, home=self.root, shards=SHARDS, at=self.now_us)
-
-    def send(self, count: int = 200) -> None:
-        for _ in range(4):
-            events = [self._event() for _ in range(count // 4)]
-            self.sent += events
-            self.driver.send("payments", events, partition=str(self.chance.randint(0, 1)))
-            self.now_us += 90_000_000
-            self.driver.advance_to(self.now_us)
-            self.driver.settle()
-
-    def _event(self) -> dict[str, object]:
-        age_us = self.chance.choice((0, 1, self.chance.randint(0, 3_600_000_000)))
-        amount = self.chance.uniform(-9, 9)
-        at_us = self.now_us - age_us
-        return {"card_id": self.chance.choice(CARDS), "amount": amount, "at": at_us}
-
-    def checkpoint(self) -> Manifest:
-        engine = self.driver.engine
-        maker: Maker = Maker(engine, lambda folder: maker.link(folder))
-        return maker.make(self.store).manifest
-
-    def values(self) -> tuple[object, ...]:
-        reply = self.driver.read(SPEND, {"card_id": CARDS})
-        return reply.values, reply.statuses, self.driver.outcomes("spend")
-
-    def lose(self, *, all_of_it: bool = False) -> Path:
-        """The machine is gone; what a broker would hold, the log, is not. Returns what was lost."""
-        self.driver.crash()
-        self.driver.close()
-        self.losses += 1
-        lost = self.root / f"lost-{self.losses}"
-        self.settings.home.rename(lost)
-        if not all_of_it:
-            self.settings.home.mkdir()
-            shutil.copytree(lost / "log", self.settings.home / "log")
-        return lost
-
-    def restore(self, wanted: str = LATEST) -> list[int]:
-        manifest = read_manifest(self.store, wanted)
-        return restore(self.settings, self.store, manifest, lambda: self.now_us, nothing)
-
-
-def nothing(done: int, total: int) -> None:
-    assert done <= total
+from tests.support.homes import CARDS, SHARDS, SPEND, Home, nothing
 
 
 @pytest.fixture
@@ -279,6 +191,41 @@ def test_restore_names_a_damaged_file_and_puts_nothing_in_place(home):
     path.write_bytes(content)
     home.restore()  # over what the attempt before left
     home.open()
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.parametrize("again", ["restore", "engine"])
+@pytest.mark.parametrize("which", ["a file", "the registry's rename"])
+def test_crash_in_the_middle_of_a_restore_is_mended_by_running_it_again(
+    home, monkeypatch, which, again
+):
+    """Or, once the registry is in place, by an engine, which finds no state and begins anew."""
+    home.send()
+    home.checkpoint()
+    home.send()
+    expected = home.values()
+    home.lose()
+    synced = restoring.sync_file
+
+    def dying(path: Path) -> None:
+        synced(path)
+        if (path == home.settings.home) == (which != "a file"):
+            raise Died
+
+    monkeypatch.setattr(restoring, "sync_file", dying)
+    with pytest.raises(Died):
+        home.restore()
+    monkeypatch.undo()
+    assert not home.settings.state_path.exists()
+    assert (home.settings.home / "registry.db").exists() == (which != "a file")
+    if again == "restore":
+        home.restore()
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
 
 
 def test_restore_of_another_log_is_told_and_nothing_is_read(home):
