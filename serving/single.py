@@ -196,8 +196,11 @@ class SingleKey:
         newer_us: int,
     ) -> tuple[Sequence[State], bool] | None:
         """The states of a window's slots, and whether it is empty; None where columns decide."""
-        if read.by_days and (body.is_cut_by(older_us) or body.is_cut_by(newer_us)):
-            return None
+        if read.by_days:
+            # As in `windows.cover`: a newer edge cuts nothing that has no event past it.
+            has_newer = newer_us <= max(body.newest_us, head.newest_us)
+            if body.is_cut_by(older_us) or (has_newer and body.is_cut_by(newer_us)):
+                return None
         slots = read.slots
         if read.is_fine:
             return read_fine(self.form, slots, body, head, segments, older_us, newer_us)

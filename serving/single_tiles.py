@@ -18,6 +18,8 @@ START: Final = struct.Struct("<q")
 START_AND_TAG: Final = struct.Struct("<qQ")
 _OFFSET: Final = 0xFFFFFFFF
 _WIDTHS_US: Final[list[int]] = WIDTH_US.tolist()
+_FEW_TILES: Final = 8
+"""Up to so many are quicker one by one than as an array."""
 _LONGEST_DAY_US: Final = _WIDTHS_US[CIVIL + CIVIL_QUARTERS_MAX]
 
 State = tuple[Any, ...]
@@ -235,9 +237,14 @@ def is_day_cut(
 ) -> bool:
     """Whether a civil day among a body's tiles before `place`, where `edge_us` lies, is past it."""
     begin = bisect_left(starts, edge_us - _LONGEST_DAY_US, 0, place)
-    if begin == place:
-        return False
     at = packing.STAMPED_BYTES + begin * record_bytes
+    if place - begin <= _FEW_TILES:
+        for number in range(place - begin):
+            start_us, tag = START_AND_TAG.unpack_from(block, at + number * record_bytes)
+            rung = tag & 0xFF
+            if rung >= CIVIL and start_us + _WIDTHS_US[rung] > edge_us:
+                return True
+        return False
     tags = np.ndarray((place - begin,), "<u8", block, at + START.size, (record_bytes,))
     rungs = tags & np.uint64(0xFF)
     past = np.frombuffer(starts[begin:place], "<i8") + WIDTH_US[rungs] > edge_us

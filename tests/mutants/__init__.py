@@ -94,7 +94,7 @@ def mutants() -> Mapping[str, Apply]:
                 move = partial(_move, kind, step * older, step * newer)
                 found[f"{name}: {edge} edge {step:+d} µs"] = move
     found |= {name: partial(_rewrite, *change) for name, change in ORDERED.items()}
-    return found | _by_own_clock()
+    return found | _by_own_clock() | _of_civil_days()
 
 
 def _by_own_clock() -> dict[str, Apply]:
@@ -108,6 +108,29 @@ def _by_own_clock() -> dict[str, Apply]:
         found[f"ZonedCalendar: until {step:+d} µs"] = partial(_delay, kind, step)
         found[f"ZonedCalendar: all edges {step:+d} µs"] = partial(_shift, kind, step)
     return found
+
+
+def _of_civil_days() -> dict[str, Apply]:
+    """Mutants of tiles of civil days: formed too early, or where they are not."""
+    kind: Any = importlib.import_module("tegula.windows.civil_days").CivilDays
+    coarsened = kind.coarsened
+
+    def change(**changes: Any) -> None:
+        def changed(self: Any, start_us: Any, end_us: Any, horizon_us: Any) -> Any:
+            nearer = replace(self, distance_us=changes.get("distance_us", self.distance_us))
+            horizon_us = horizon_us + changes.get("later_us", 0)
+            fits, begin_us, rung = coarsened(nearer, start_us, end_us, horizon_us)
+            return fits, begin_us + changes.get("by_us", 0), rung + changes.get("quarters", 0)
+
+        kind.coarsened = changed
+
+    return {
+        "civil days: within the reach of other windows": partial(change, distance_us=0),
+        "civil days: a second too early": partial(change, later_us=10**6),
+        "civil days: 1 µs before midnight": partial(change, by_us=-1),
+        "civil days: 1 µs after midnight": partial(change, by_us=1),
+        "civil days: a quarter of an hour too long": partial(change, quarters=1),
+    }
 
 
 def _delay(kind: Any, by_us: int) -> None:

@@ -18,7 +18,7 @@ from tests.mutants import mutants
 
 TESTS = tuple(
     f"tests/unit/windows/test_{name}.py"
-    for name in ("geometry", "rows", "over", "sessions", "coarsen", "finish", "zoned")
+    for name in ("geometry", "rows", "over", "sessions", "coarsen", "finish", "zoned", "civil_days")
 )
 _FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 
