@@ -20,7 +20,7 @@ from ..engine.plan import Build, StreamPlan
 from ..engine.settings import Settings
 from ..schemas.errors import BadRequest
 from ..schemas.outcomes import RecordCode
-from ..schemas.redriven import LATE
+from ..schemas.redriven import COPY, LATE
 from ..schemas.time import format_duration
 from ..state.archive_files import ArchiveFiles, FileSpan
 from ..state.delta_files import read_rows
@@ -94,15 +94,15 @@ def expired(
 ) -> Iterator[Found]:
     """Events that a build found too old, as the stream's decoder would be given them.
 
-    By partition and offset, without those that were driven again for being so; none if it finds
-    nothing too old. O(rows of the archive).
+    By partition and offset, without copies and those that were driven again for being so; none
+    if it finds nothing too old. O(rows of the archive).
     """
     bound_us = build.expiry_us
     if bound_us is None:
         return
     own = ["_offset", "_log_us", "_watermark_us", "_code", "_change"]
     counts_until_us = pl.col(stream.event_time).to_physical() + bound_us
-    late = pl.col("_code").is_null() & pl.col("_change").ne_missing(LATE)
+    late = pl.col("_code").is_null() & ~pl.col("_change").is_in([LATE, COPY]).fill_null(value=False)
     late &= (counts_until_us < pl.col("_watermark_us")) & choice.condition
     schema = {name: dtype.polars for name, dtype in stream.schema.items()}
     for span in choice.spans(_files(settings, stream)):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import FormatUnknown, LogTruncated
 from ..schemas.outcomes import BadRecord, RecordCode
-from ..schemas.redriven import LATE, is_redriven
+from ..schemas.redriven import COPY, LATE, is_redriven
 from .decode import DecodedBatch
 from .source import Origins
 
@@ -56,12 +56,17 @@ class FileSpan(Protocol):
         """How many of its rows are bad records."""
         ...
 
+    @property
+    def changed_count(self) -> int:
+        """Of how many of its rows `_change` says something."""
+        ...
+
     def read(self, from_offset: int, rows_max: int) -> Iterator[pl.DataFrame]:
         """Rows at or after `from_offset`, ascending, at most `rows_max` a frame, none empty.
 
         Columns `_offset`, `_log_us`, then `_code`, `_reason`, `_raw` if the file has bad records
-        (null in good rows), `_watermark_us` and `_change` if they were driven again, then the
-        stream's own.
+        (null in good rows), `_change` if it says something of any, `_watermark_us` if they were
+        driven again, then the stream's own.
         """
         ...
 
@@ -120,12 +125,38 @@ class ArchiveLog:
 
         O(rows of files with bad records from there on).
         """
+        spans = [span for span in self._spans(partition, from_offset) if span.bad_count]
+        return self._offsets(spans, from_offset, pl.col("_code") == RecordCode.FUTURE)
+
+    def copies(self, partition: str, from_offset: int) -> NDArray[np.int64]:
+        """Offsets, from `from_offset` on, of archived records that are copies; as `future`."""
+        spans = [span for span in self._spans(partition, from_offset) if span.changed_count]
+        return self._offsets(spans, from_offset, pl.col("_change") == COPY)
+
+    def events(self, partition: str, from_offset: int) -> Iterator[pl.DataFrame]:
+        """The rows of archived events, from `from_offset` on, that are no copies, in order.
+
+        Columns `_offset` and the stream's own, at least.
+        """
+        for span in self._spans(partition, from_offset):
+            for rows in span.read(from_offset, _READ_ROWS):
+                if "_code" in rows.columns:
+                    rows = rows.filter(pl.col("_code").is_null())
+                if "_change" in rows.columns:
+                    rows = rows.filter(pl.col("_change").ne_missing(COPY))
+                if rows.height:
+                    yield rows
+
+    def _spans(self, partition: str, from_offset: int) -> Sequence[FileSpan]:
         self._files.refresh()
-        is_future = pl.col("_code") == RecordCode.FUTURE
+        return self._files.spans(partition, from_offset)
+
+    @staticmethod
+    def _offsets(spans: Sequence[FileSpan], first: int, wanted: pl.Expr) -> NDArray[np.int64]:
         found = [
-            _int64(rows.filter(is_future)["_offset"])
-            for span in self._files.spans(partition, from_offset)
-            for rows in (span.read(from_offset, _READ_ROWS) if span.bad_count else ())
+            _int64(rows.filter(wanted)["_offset"])
+            for span in spans
+            for rows in span.read(first, _READ_ROWS)
         ]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
@@ -210,10 +241,13 @@ class ArchiveReader:
         bad: tuple[BadRecord, ...] = ()
         origins = None
         read_count = rows.height
+        copies = None
+        if "_change" in rows.columns:
+            copies = _int64(rows.filter(pl.col("_change") == COPY)["_offset"])
         if is_redriven(cursor.partition):
             was_good = (rows["_change"] == LATE).to_numpy()
             origins = Origins(_int64(rows["_offset"]), _int64(rows["_watermark_us"]), was_good)
-            rows = rows.drop("_watermark_us", "_change")
+        rows = rows.drop("_watermark_us", "_change", strict=False)
         if "_code" in rows.columns:
             bad = _bad_records(rows.filter(pl.col("_code").is_not_null()))
             rows = rows.filter(pl.col("_code").is_null()).drop("_code", "_reason", "_raw")
@@ -229,6 +263,7 @@ class ArchiveReader:
             bad=bad,
             read_count=read_count,
             origins=origins,
+            copies=copies,
         )
 
 

@@ -44,7 +44,8 @@ class DecodedBatch:
     `next_offset` is where to read on, past good and bad ones alike. `raw` is what was decoded, kept
     for records that a later step turns away; a replay, which has columns alone, has None.
     `stamped_by_producer` and `origins` are `RawBatch`'s; the former is False where a log timestamp
-    was judged before, `origins` has an entry a record, good and bad.
+    was judged before, `origins` has an entry a record, good and bad. `copies` are the offsets of
+    rows that a replay knows for copies of others.
     """
 
     partition: str
@@ -58,6 +59,7 @@ class DecodedBatch:
     raw: RawBatch | None = None
     stamped_by_producer: bool = False
     origins: Origins | None = None
+    copies: NDArray[np.int64] | None = None
 
     def payload(self, offset: int) -> bytes | None:
         """The bytes of the record at `offset` as they came; None where only columns were kept."""

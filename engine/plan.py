@@ -57,6 +57,8 @@ class StreamPlan:
     idle_timeout_us: int
     partition_by: str | None
     source: Kafka | None
+    unique_by: str | None = None
+    unique_within_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,8 @@ def _stream(stream: Stream) -> StreamPlan:
         idle_timeout_us=parse_duration(stream.idle_timeout),
         partition_by=stream.partition_by,
         source=stream.source,
+        unique_by=stream.unique_by,
+        unique_within_us=parse_duration(stream.unique_within),
     )
 
 

@@ -54,6 +54,9 @@ def _stream(stream: StreamPlan) -> Iterator[str]:
     yield f"  disorder    {format_duration(stream.disorder_us)}"
     yield f"  ahead       at most {format_duration(stream.ahead_us)} of the log"
     yield f"  idle        after {format_duration(stream.idle_timeout_us)}"
+    if stream.unique_by is not None:
+        within = format_duration(stream.unique_within_us)
+        yield f"  unique      by {stream.unique_by} within {within}; state is read for every event"
 
 
 def _build(build: Build) -> Iterator[str]:

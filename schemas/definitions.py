@@ -66,6 +66,8 @@ class Stream:
     `ahead`: how far an event may be dated past its log timestamp; further is dead-lettered.
     `idle_timeout`: a partition silent for this long no longer holds the watermark back.
     `partition_by`: the column by which the embedded log spreads events (in turn without it).
+    `unique_by`: the column by which a copy of an event is known; of events with one value of it, no
+    further apart in event time than `unique_within`, the one that is read first counts.
     `source`: `Kafka(…)`, or None for the embedded log.
     """
 
@@ -76,6 +78,8 @@ class Stream:
     ahead: Duration = field(default="10m", kw_only=True)
     idle_timeout: Duration = field(default="1m", kw_only=True)
     partition_by: str | None = field(default=None, kw_only=True)
+    unique_by: str | None = field(default=None, kw_only=True)
+    unique_within: Duration = field(default="1d", kw_only=True)
     source: Kafka | None = field(default=None, kw_only=True)
     owner: str = field(default="", kw_only=True)
     description: str = field(default="", kw_only=True)

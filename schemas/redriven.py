@@ -1,4 +1,4 @@
-"""Records driven again, as logs and the archive name them."""
+"""Records driven again, and copies, as logs and the archive name them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ REDRIVEN_PREFIX: Final = "redrive-"
 
 LATE: Final = "late"
 REDRIVEN: Final = "redriven"
-"""What the archive's `_change` says of such a record: it was an event, too old for some view; or it
-was bad. Null for all others. Stored, and never to be changed."""
+COPY: Final = "copy"
+"""What the archive's `_change` says of a record that is driven again: it was an event, too old for
+some view; or it was bad. Of any record: it is a copy of another. Null for all others. Stored, and
+never to be changed."""
 
 
 def is_redriven(partition: str) -> bool:

@@ -26,7 +26,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..schemas.outcomes import BadRecord
-from ..schemas.redriven import LATE, REDRIVEN
 from ..schemas.time import DAY_US
 from ..schemas.types import DataType
 from ..windows.tiles import NEVER_US
@@ -59,8 +58,8 @@ class ArchiveRows:
 
     `offsets`, `log_us`, `watermark_us`: int64, one entry a record (`NEVER_US` where the partition
     has no watermark yet). `frame` holds the good rows' columns, `good` their indices among all
-    records, ascending; `bad` are the others. `next_offset` is where to read on. Of records
-    that were driven again `was_good` bool (n,) says which were events before; else it is None.
+    records, ascending; `bad` are the others. `next_offset` is where to read on. `change` is what
+    `_change` says of each record; None where it says nothing of any.
     """
 
     partition: str
@@ -72,7 +71,7 @@ class ArchiveRows:
     frame: pl.DataFrame
     good: NDArray[np.int64]
     bad: tuple[BadRecord, ...]
-    was_good: NDArray[np.bool_] | None = None
+    change: NDArray[np.object_] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -94,7 +93,7 @@ class ArchiveRows:
             frame=self.frame[kept:],
             good=self.good[kept:] - first,
             bad=tuple(record for record in self.bad if record.offset >= offset),
-            was_good=None if self.was_good is None else self.was_good[first:],
+            change=None if self.change is None else self.change[first:],
         )
 
 
@@ -256,7 +255,8 @@ def _parts(batches: Sequence[ArchiveRows]) -> Iterator[Part]:
 
 def _frame(batches: Sequence[ArchiveRows]) -> pl.DataFrame:
     """Rows ascending by offset, good and bad."""
-    good = pl.concat([_good(rows) for rows in batches])
+    # Some batches may say nothing in `_change`, and so have no such column.
+    good = pl.concat([_good(rows) for rows in batches], how="diagonal")
     bad = [_bad(rows) for rows in batches if rows.bad]
     if not bad:
         return good
@@ -282,11 +282,8 @@ def _bad(rows: ArchiveRows) -> pl.DataFrame:
 
 def _positions(rows: ArchiveRows, indices: NDArray[np.int64]) -> list[pl.Series]:
     more = []
-    if rows.was_good is not None:
-        was_good = rows.was_good[indices].tolist()
-        more.append(
-            pl.Series("_change", [LATE if good else REDRIVEN for good in was_good], pl.String)
-        )
+    if rows.change is not None:
+        more.append(pl.Series("_change", rows.change[indices].tolist(), pl.String))
     return [
         *more,
         pl.Series("_offset", rows.offsets[indices]),

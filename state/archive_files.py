@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,7 +25,8 @@ from .delta_files import read_rows
 
 _READ_BACK = ("_offset", "_log_us")
 _READ_BACK_BAD = ("_code", "_reason", "_raw")
-_READ_BACK_REDRIVEN = ("_watermark_us", "_change")
+_READ_BACK_REDRIVEN = ("_watermark_us",)
+_READ_BACK_CHANGED = ("_change",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class FileSpan:
     last_offset: int
     row_count: int
     bad_count: int
+    changed_count: int
     first_log_us: int
     size_bytes: int
     schema: Mapping[str, pl.DataType]
@@ -45,13 +48,14 @@ class FileSpan:
         """Rows at or after `from_offset`, ascending by offset, at most `rows_max` a time.
 
         Columns: `_offset`, `_log_us`, then `_code`, `_reason`, `_raw` if the file holds bad
-        records, `_watermark_us`, `_change` if they were driven again, then the stream's own; null
-        where the file is older than the column. Raises
+        records, `_change` if it says something of any, `_watermark_us` if they were driven again,
+        then the stream's own; null where the file is older than the column. Raises
         `TableDamaged` if the rows are not in order, `TableUnwritable` if the file cannot be read.
         """
         own = (
             *_READ_BACK,
             *(_READ_BACK_BAD if self.bad_count else ()),
+            *(_READ_BACK_CHANGED if self.changed_count else ()),
             *(_READ_BACK_REDRIVEN if is_redriven(self.partition) else ()),
         )
         last = from_offset - 1
@@ -129,6 +133,7 @@ class ArchiveFiles:
                 last_offset=file["max._offset"],
                 row_count=file["num_records"],
                 bad_count=file["num_records"] - file["null_count._code"],
+                changed_count=_changed_count(file),
                 first_log_us=file["min._log_us"],
                 size_bytes=file["size_bytes"],
                 schema=self._schema,
@@ -141,3 +146,9 @@ class ArchiveFiles:
                     detail = f"offset {after.first_offset} of partition {partition} is in two files"
                     raise TableDamaged(where=str(self._table.path), detail=detail)
         return {partition: tuple(found) for partition, found in spans.items()}
+
+
+def _changed_count(file: Mapping[str, Any]) -> int:
+    """Rows of a file of which `_change` says something."""
+    nulls = file.get("null_count._change")
+    return 0 if nulls is None else int(file["num_records"] - nulls)

@@ -34,6 +34,10 @@ MIRRORED_KEY: Final = _OWN + b"m"
 POSITION_PREFIX: Final = _OWN + b"p"
 OUTBOX_DROPPED_KEY: Final = _OWN + b"o"
 VERDICT_PREFIX: Final = _OWN + b"v"
+ID_PREFIX: Final = _OWN + b"d"
+BUCKET_PREFIX: Final = _OWN + b"b"
+COPY_PREFIX: Final = _OWN + b"e"
+JUDGED_PREFIX: Final = _OWN + b"j"
 OUTBOX_PREFIX: Final = _OWN + b"x"
 
 

@@ -48,6 +48,7 @@ from .rows import (
     CHUNK as CHUNK_ROW,
 )
 from .segment_rows import SegmentRows
+from .uniqueness import SeenIds
 from .verdicts import Verdicts
 
 _FOLDED_THROUGH: Final = struct.Struct("<Q")
@@ -86,6 +87,7 @@ class Shard:
         self.outbox = Outbox(self._database, path)
         self.segments = SegmentRows(self._database, path)
         self.verdicts = Verdicts(self._database, path)
+        self.seen_ids = SeenIds(self._database, path)
         self._identity = (
             Identity(incarnation, 0, "", True) if stored is None else Identity.decode(stored)
         )

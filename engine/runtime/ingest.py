@@ -14,9 +14,10 @@ import numpy as np
 
 from ...connectors.decode import DecodedBatch
 from ...schemas.outcomes import BadRecord
+from ...schemas.redriven import COPY, LATE, REDRIVEN
 from ...state.archive import ArchiveRows
 from ...state.shard import Shard
-from ...windows.algebra import Bools
+from ...windows.algebra import Bools, Int64s
 from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.admit import Admitted, admit, watermark_at
@@ -136,7 +137,7 @@ def archive_rows(admitted: Admitted, before_us: int, ingested_us: int) -> Archiv
     watermark_us = np.concatenate(
         (admitted.watermark_us, watermark_at(admitted, bad_offsets, before_us))
     )
-    order, origins = np.argsort(offsets), admitted.origins
+    order = np.argsort(offsets)
     good = np.flatnonzero(order < len(admitted.offsets))
     return ArchiveRows(
         partition=admitted.partition,
@@ -148,5 +149,18 @@ def archive_rows(admitted: Admitted, before_us: int, ingested_us: int) -> Archiv
         frame=admitted.frame,
         good=good,
         bad=bad,
-        was_good=None if origins is None else origins.at(offsets[order]).was_good,
+        change=_change(admitted, offsets[order], good),
     )
+
+
+def _change(admitted: Admitted, offsets: Int64s, good: Int64s) -> np.ndarray | None:
+    """What the archive's `_change` says of the records at `offsets`, of which some are `good`."""
+    if admitted.origins is None and admitted.is_copy is None:
+        return None
+    change = np.full(len(offsets), None, dtype=object)
+    if admitted.origins is not None:
+        was_good = admitted.origins.at(offsets).was_good
+        change[was_good], change[~was_good] = LATE, REDRIVEN
+    if admitted.is_copy is not None:
+        change[good[admitted.is_copy]] = COPY
+    return change

@@ -8,7 +8,7 @@ consumer drops by itself what it already holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.first_reading import FirstReading
 from ..steps.lanes import Feed, Lane, Lanes, Place, Taken
+from ..steps.uniqueness import Uniqueness
 from .feeds import DecodedFeed, ThreadedFeed
 from .ingest import Work, admit_batch
 
@@ -83,6 +84,12 @@ class StreamReader:
         """
         self._check_partitions(shards)
         self._first = FirstReading(shards)
+        self._unique = Uniqueness(
+            shards,
+            self._registry.stream_ordinal(self.stream.name),
+            self.stream.unique_by,
+            self.stream.unique_within_us,
+        )
         places = {}
         for partition in self.log.partitions():
             # In the log's own order, whichever partition has the first event: where events of one
@@ -113,11 +120,18 @@ class StreamReader:
 
     def _begin(self, ordinal: int, partition: str, place: Place, archived: Place | None) -> None:
         reached = 0 if archived is None else archived.next_offset
-        future = np.empty(0, np.int64)
+        future, copies = np.empty(0, np.int64), np.empty(0, np.int64)
         if reached > place.next_offset:
             future = self._archive.future(partition, place.next_offset)
+            copies = self._archive.copies(partition, place.next_offset)
         kept_from = self.log.bounds(partition)[0]
         self._first.begin(ordinal, archived=reached, future=future, kept_from=kept_from)
+        self._unique.begin(ordinal, copies=copies, kept_from=kept_from)
+        judged = self._unique.judged(ordinal)
+        if judged is not None and judged < reached:
+            for rows in self._archive.events(partition, judged):
+                last = int(rows["_offset"][-1]) + 1
+                self._unique.learn(ordinal, rows, self.stream.event_time, last)
 
     def add(self, shards: Sequence[Shard], build: Build) -> None:
         """Let a build catch up: from its own positions, through the archive, then the log."""
@@ -195,6 +209,8 @@ class StreamReader:
         ordinal, now_us = self.ordinal(taken.batch.partition), self._now_us()
         past_clock = self._first.judge(ordinal, taken.batch, now_us + self.stream.ahead_us)
         batch = admit_batch(taken.batch, before_us, self.stream, past_clock)
+        is_copy = self._unique.judge(ordinal, batch, self._watermark_us(taken, now_us))
+        batch = replace(batch, is_copy=is_copy)
         live, builds = taken.lane is self.lanes.live, taken.lane.builds
         self.lanes.moved(taken, batch.running_max_us, now_us)
         watermark_us = self._watermark_us(taken, now_us)

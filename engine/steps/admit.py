@@ -21,7 +21,7 @@ from ...connectors.decode import DecodedBatch
 from ...connectors.source import Origins
 from ...schemas.outcomes import BadRecord, RecordCode
 from ...schemas.time import format_duration
-from ...windows.algebra import Bools
+from ...windows.algebra import Bools, Int64s
 from ...windows.tiles import NEVER_US
 
 
@@ -31,7 +31,9 @@ class Admitted:
 
     `running_max_us` is the partition's running maximum after the batch, to be carried on; `bad`
     holds everything that has no columns, in offset order; `read_count` = good + bad. `origins` says
-    of records that are driven again, good and bad, what they were.
+    of records that are driven again, good and bad, what they were. `copies` int64 are offsets of
+    rows that a replay knows for copies of others; `is_copy` bool, one a good row, says which are
+    (None: none).
     """
 
     partition: str
@@ -45,6 +47,8 @@ class Admitted:
     running_max_us: int
     read_count: int
     origins: Origins | None = None
+    copies: Int64s | None = None
+    is_copy: Bools | None = None
 
 
 def admit(
@@ -91,6 +95,7 @@ def admit(
         running_max_us,
         batch.read_count,
         batch.origins,
+        batch.copies,
     )
 
 

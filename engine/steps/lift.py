@@ -99,10 +99,14 @@ class Lifter:
     def _judge(self, batch: Admitted) -> tuple[Bools, Bools | None]:
         """Rows that are expired, and those that are duplicates; None if none can be."""
         expired = _older(batch, self._expiry_us)
+        if batch.is_copy is not None:
+            expired &= ~batch.is_copy
         if batch.origins is None:
-            return expired, None
+            return expired, batch.is_copy
         was_good = batch.origins.at(batch.offsets).was_good
         duplicate = was_good & ~expired
+        if batch.is_copy is not None:
+            duplicate |= batch.is_copy
         # Too late for the view, and driven again: only what could not be folded rightly stays out.
         return np.where(was_good, _older(batch, self._foldable_us), expired), duplicate
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..definitions import Kafka
 from ..errors import BadEventTime, BadKey, BadSource, DefinitionFault, MixedUp, one_of, shown
+from ..time import SECOND_US
 from ..types import DataType, Float64
 from .checks import (
     column_faults,
@@ -56,8 +57,25 @@ def stream_faults(stream: Any) -> Iterator[DefinitionFault]:
         by = stream.partition_by
         if by is not None and not has(stream.schema, by):
             yield unknown_column(by, stream, f"{place}, partition_by")
+    yield from _unique_faults(stream, place)
     if stream.source is not None:
         yield from _source_faults(stream.source, f"{place}, source")
+
+
+def _unique_faults(stream: Any, place: str) -> Iterator[DefinitionFault]:
+    yield from span_faults(stream.unique_within, f"{place}, unique_within", least_us=SECOND_US)
+    name = stream.unique_by
+    if name is None or not isinstance(stream.schema, Mapping):
+        return
+    if not has(stream.schema, name):
+        yield unknown_column(name, stream, f"{place}, unique_by")
+    elif is_type(stream.schema[name]) and stream.schema[name].kind not in ("string", "int"):
+        yield BadKey(
+            "a column of this type does not tell one event from another",
+            where=f"{place}, unique_by",
+            got=f"{name} {stream.schema[name]}",
+            expected="String or Int64",
+        )
 
 
 def _event_time_faults(stream: Any, place: str) -> Iterator[DefinitionFault]:

@@ -48,6 +48,9 @@ class NoArchive:
     def future(self, partition: str, from_offset: int) -> np.ndarray:
         return np.empty(0, np.int64)
 
+    def copies(self, partition: str, from_offset: int) -> np.ndarray:
+        return np.empty(0, np.int64)
+
 
 class World:
     """A log with events, a registry, shards, and readers of the stream."""
