@@ -10,7 +10,7 @@ Every window ends before the instant, so that a value says what was known *befor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, overload
+from typing import TypeAlias
 
 import polars as pl
 
@@ -191,18 +191,6 @@ def series(
     7
     """
     return SeriesSpec(length, step, count, resolution, include_instant)
-
-
-@overload
-def calendar(
-    unit: str, *, tz: str, current: bool = True, include_instant: bool = False
-) -> CalendarSpec: ...
-
-
-@overload
-def calendar(
-    unit: str, *, tz: pl.Expr, current: bool = True, include_instant: bool = False
-) -> ZonedCalendarSpec: ...
 
 
 def calendar(
