@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -76,7 +77,7 @@ def shape_of(*windows: ZonedCalendar) -> Shape:
     return Shape(SLOTS, features, 15 * MINUTE, 0)
 
 
-def keyed(*events: list[Event], rung: int = SECOND) -> KeyedTiles:
+def keyed(*events: Sequence[Event], rung: int = SECOND) -> KeyedTiles:
     """A tile a second (or another rung) of each key; a key for each list of events."""
     rows = sorted(
         (key, at, n, zone) for key, mine in enumerate(events) for n, (at, zone) in enumerate(mine)
@@ -97,7 +98,7 @@ def keyed(*events: list[Event], rung: int = SECOND) -> KeyedTiles:
     return KeyedTiles(pa.array([b""] * len(events), pa.large_binary()), bounds, newest_us, tiles)
 
 
-def read(window: ZonedCalendar, at_us: int, *events: list[Event]) -> FeatureColumn:
+def read(window: ZonedCalendar, at_us: int, *events: Sequence[Event]) -> FeatureColumn:
     horizons = np.full(len(events), NEVER_US)
     return finish(shape_of(window), keyed(*events), at_us, horizons)[0]
 
