@@ -4,9 +4,8 @@
 
 An engine takes an event of every key, and is asked for a checkpoint: the first, of everything.
 After events of one key in twenty it is asked again: the incremental one. Then another engine reads
-a backlog as fast as it can, and checkpoints are made in turns with pauses: the rate within them is
-held against the rate beside them. The place is a folder on the same disk, which is the hardest
-case for ingest.
+a backlog as fast as it can, in windows of as many events: in every other one checkpoints are made,
+one after the other. The place is a folder on the same disk, which is the hardest case for ingest.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import argparse
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,8 +32,6 @@ from tegula.engine.runtime.memory import collect_rarely, keep_freed_memory
 from tegula.engine.settings import Settings
 
 SECONDS_MAX = 120.0
-PAUSE_S = 3.0
-"""How long ingest is watched between two checkpoints."""
 
 
 def events(ids: np.ndarray, seed: int) -> Iterator[list[bytes]]:
@@ -121,60 +120,56 @@ def measure_calm(settings: Settings, place: Path, keys: int, seed: int) -> list[
     ]
 
 
-def measure_busy(settings: Settings, place: Path, count: int) -> list[Figure]:
-    """Ingest of a backlog up to `count` events, within checkpoints and beside them."""
-    spent = {"within": 0.0, "beside": 0.0}
-    rows = {"within": 0, "beside": 0}
+@dataclass
+class Spent:
+    """What windows of one kind took: events, seconds, and the process' CPU seconds."""
+
+    events: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    @contextmanager
+    def counted(self, engine: Engine) -> Iterator[None]:
+        """Count what happens in the block."""
+        before, began_s, cpu_s = taken(engine), time.perf_counter(), time.process_time()
+        yield
+        self.events += taken(engine) - before
+        self.seconds += time.perf_counter() - began_s
+        self.cpu_s += time.process_time() - cpu_s
+
+
+def measure_busy(settings: Settings, place: Path, count: int, window: int) -> list[Figure]:
+    """Ingest of a backlog up to `count` events: windows with checkpoints in turn with others."""
+    with_, without = Spent(), Spent()
     made: list[dict[str, Any]] = []
-
-    def watch(engine: Engine, name: str, until: Callable[[], bool]) -> None:
-        began_s, before = time.perf_counter(), taken(engine)
-        while not until() and taken(engine) < count:
-            time.sleep(0.01)
-        if taken(engine) < count:  # else it ran dry on the way
-            spent[name] += time.perf_counter() - began_s
-            rows[name] += taken(engine) - before
-
-    def turn(engine: Engine) -> None:
-        pause_s = time.perf_counter() + PAUSE_S
-        watch(engine, "beside", lambda: time.perf_counter() > pause_s)
-        request = Request(uuid4().hex, str(place))
-        ask(settings.checkpoint_path, request)
-        wait_for(lambda: engine.checkpointing.report()["running"] or taken(engine) >= count)
-        watch(engine, "within", lambda: _answered(settings, request, made))
 
     def work(engine: Engine) -> None:
         start = taken(engine)
-        wait_for(lambda: taken(engine) > start + (count - start) // 10)  # it has warmed up
-        while taken(engine) < count:
-            turn(engine)
+        wait_for(lambda: taken(engine) >= start + window)  # it has warmed up
+        while taken(engine) + 3 * window < count:
+            end = taken(engine) + window
+            with without.counted(engine):
+                wait_for(lambda end=end: taken(engine) >= end)
+            with with_.counted(engine):
+                while taken(engine) < end + window:
+                    made.append(checkpoint(settings, place))
         wait_for(lambda: settled(engine, count))
 
     running(settings, work)
-    rate = {name: rows[name] / max(spent[name], 1e-9) for name in rows}
-    found = [
-        Figure("checkpoint.ingest.beside", rate["beside"], "events/s"),
-        Figure("checkpoint.ingest.within", rate["within"], "events/s"),
+    rates = [one.events / one.seconds for one in (without, with_)]
+    cpu_us = [one.cpu_s / one.events * 1e6 for one in (without, with_)]
+    slowed = max(0.0, 100 * (1 - rates[1] / rates[0]))
+    linked_ms = sorted(one["linked_ms"] for one in made)
+    busy_s = sorted(one["seconds"] for one in made)
+    return [
+        Figure("checkpoint.ingest.without", rates[0], "events/s"),
+        Figure("checkpoint.ingest.with", rates[1], "events/s"),
+        Figure("checkpoint.slowed", slowed, "%", 20, better="less"),
+        Figure("checkpoint.ingest.without.cpu", cpu_us[0], "µs CPU/event", better="less"),
+        Figure("checkpoint.ingest.with.cpu", cpu_us[1], "µs CPU/event", better="less"),
+        Figure("checkpoint.busy", busy_s[len(busy_s) // 2], "s", better="less"),
+        Figure("checkpoint.commits_wait", linked_ms[len(linked_ms) // 2], "ms", better="less"),
     ]
-    if made:
-        slowed = 100 * (1 - rate["within"] / rate["beside"])
-        linked_ms = max(one["linked_ms"] for one in made)
-        busy_s = max(one["seconds"] for one in made)
-        found += [
-            Figure("checkpoint.slowed", max(slowed, 0.0), "%", 20, better="less"),
-            Figure("checkpoint.commits_wait", linked_ms, "ms", better="less"),
-            Figure("checkpoint.busy", busy_s, "s", better="less"),
-        ]
-    return found
-
-
-def _answered(settings: Settings, request: Request, made: list[dict[str, Any]]) -> bool:
-    said = read_answer(settings.checkpoint_path, request.token)
-    if said is None:
-        return False
-    assert said["error"] is None, said
-    made.append(said["made"])
-    return True
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -194,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
         ids = rng.integers(0, options.keys, options.backlog)
         payments.fill_local(settings, events(ids, options.seed + 2))
         count = options.keys + len(np.arange(0, options.keys, 20)) + options.backlog
-        figures += measure_busy(settings, place, count)
+        figures += measure_busy(settings, place, count, options.backlog // 12)
     show(figures, json_only=options.json)
 
 

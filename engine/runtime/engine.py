@@ -188,6 +188,7 @@ class Engine:
 
     def poll(self) -> Work | None:
         """The next batch of any stream, streams taking turns; None if there is nothing now."""
+        self.checkpointing.link()
         if self._waited_us() - self._looked_us >= LOOK_US:
             self._looked_us = self._waited_us()
             self.look()
@@ -290,7 +291,6 @@ class Engine:
 
         Raises what the survey found that cannot be gone on with.
         """
-        self.checkpointing.link()
         if not self._threaded:
             self.survey()
         if self._survey_fault is not None:
