@@ -32,7 +32,7 @@ def open_store(place: str | None, options: Mapping[str, str], project: Path) -> 
             "it is not said where checkpoints lie",
             where="checkpoint_to",
             expected="a folder, or s3://bucket/prefix",
-            hint='`[checkpoint] to = "…"` in tegula.toml, or `--at` of the command',
+            hint='`[checkpoint] to = "…"` in tegula.toml, or `--to` and `--from` of the command',
         )
     scheme, _, rest = place.partition("://")
     if "://" not in place:

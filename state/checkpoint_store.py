@@ -80,7 +80,9 @@ class DirectoryStore:
         with refusals(self.name):
             place = self._root / path
             unfinished = place.with_name(place.name + _UNFINISHED)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.exists():
+                place.parent.mkdir(parents=True)
+                sync_file(place.parent.parent)
             write(unfinished)
             sync_file(unfinished)
             unfinished.replace(place)

@@ -240,6 +240,9 @@ def _put_in_place(settings: Settings, staging: Path, registry: Path | None) -> N
             sync_file(beside)
             beside.replace(registry)
         sync_file(registry.parent)
-    (staging / "state").replace(settings.state_path)
+    state = staging / "state"
+    for folder in (*state.iterdir(), state):
+        sync_file(folder)
+    state.replace(settings.state_path)
     sync_file(settings.home)
     shutil.rmtree(staging, ignore_errors=True)

@@ -138,6 +138,9 @@ def test_checkpoint_restored_twice_is_another_incarnation_each_time(home):
     home.lose()
     second = home.restore()
     assert all(b > a for a, b in zip(first, second, strict=True))
+    registry = Registry(home.settings.registry_url_or_default)
+    assert [registry.next_incarnation(n) for n in range(SHARDS)] == [n + 1 for n in second]
+    registry.close()
     home.open()
 
 
