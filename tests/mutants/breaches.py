@@ -74,11 +74,6 @@ BREACHES: Mapping[str, Breach] = {
         "            starts.append(archived.get(partition))\n",
         "",
     ),
-    "a lane reads past the fence": Breach(
-        "engine.steps.lanes",
-        "batch = up_to_offset(batch, fence.next_offset)",
-        "batch = up_to_offset(batch, fence.next_offset + 1)",
-    ),
     "a lane joins one event too early": Breach(
         "engine.steps.lanes",
         "if lane.behind(self.live) == 0]",
@@ -114,6 +109,11 @@ BREACHES: Mapping[str, Breach] = {
         "engine.steps.lift",
         "        duplicate = was_good & ~expired\n",
         "        duplicate = was_good & (expired & ~expired)\n",
+    ),
+    "a copy that was found is not kept": Breach(
+        "state.uniqueness",
+        "        if len(judged.copies):\n",
+        "        if len(judged.copies) < 0:\n",
     ),
     "a verdict by the clock is not kept": Breach(
         "engine.steps.first_reading",

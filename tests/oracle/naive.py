@@ -59,6 +59,8 @@ class Record:
     """The record that is driven again by this one."""
     was_good: bool = False
     """Whether that was an event already."""
+    is_copy: bool = False
+    """Whether another event with its id was read before it."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def judge(records: Sequence[Record], rules: Rules) -> tuple[list[Record], Counte
         assert record.at_us is not None
         watermark_us = watermarks_us[original(record)]
         expired = is_behind(record.at_us, watermark_us, rules.expiry_us)
-        if record.was_good and not expired:
+        if record.is_copy or (record.was_good and not expired):
             outcomes["duplicate"] += 1
             continue
         if record.was_good:

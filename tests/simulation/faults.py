@@ -26,6 +26,7 @@ from tegula.state.delta import MarkedTable
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.registry import Registry
 from tegula.state.shard import Shard
+from tegula.state.uniqueness import SeenIds
 from tegula.state.verdicts import Verdicts
 
 
@@ -65,6 +66,7 @@ WRITES = (
     Write(Shard, "drop_build"),
     Write(Shard, "renew"),
     Write(Verdicts, "add"),
+    Write(SeenIds, "add"),
     Write(LmdbWriter, "write", _full),
     Write(LmdbWriter, "publish"),
     Write(LmdbWriter, "keep_builds"),

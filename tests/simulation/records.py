@@ -15,6 +15,7 @@ RUBBISH = (b"nonsense", b"{}", b"[1]", b"", b'{"at": "x"}', None)
 def drawn_row(chance: random.Random, now_us: int) -> dict[str, Any]:
     """A record that decodes: null or not in every field, dated before or a little after now."""
     return {
+        "id": chance.choice((None, chance.randint(0, 30), chance.randint(0, 10**9))),
         "k": chance.choice((*KEYS, None)),
         "w": chance.choice((None, "", "red", "green", "blue")),
         "x": chance.choice((None, chance.uniform(-100, 100), float(chance.randint(-5, 5)))),

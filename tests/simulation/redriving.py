@@ -31,7 +31,14 @@ def mended(raw: bytes) -> bytes | None:
     if number % 5 == 1:
         return raw
     at_us = START_US + number % (3 * DAY_US) // SECOND_US * SECOND_US
-    row = {"k": KEYS[number % len(KEYS)], "w": "red", "x": 0.5, "n": 5, "at": at_us}
+    row = {
+        "id": number % 40,
+        "k": KEYS[number % len(KEYS)],
+        "w": "red",
+        "x": 0.5,
+        "n": 5,
+        "at": at_us,
+    }
     return orjson.dumps(row)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tegula.state.database import open_database
 from tegula.state.dead_letter import DeadLetter
+from tegula.state.uniqueness import SeenIds
 from tegula.state.verdicts import Verdicts
 from tests.oracle import naive
 from tests.simulation.views import AHEAD_US
@@ -18,19 +19,20 @@ from tests.support.ingesting import small_memory
 
 
 class Synced:
-    """Remembers the verdicts that were written: they are synced, and a power cut spares them."""
+    """Remembers what was written and synced at once: a power cut spares it."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._add: Any = Verdicts.add
-        self._kept: list[tuple[str, int, Any]] = []
-        patch.setattr(Verdicts, "add", self._remember())
+        self._kept: list[tuple[str, Any]] = []
+        for owner in (Verdicts, SeenIds):
+            patch.setattr(owner, "add", self._remember(owner, owner.add))
 
-    def _remember(self) -> Any:
-        def add(verdicts: Verdicts, ordinal: int, offsets: Any) -> None:
-            self._add(verdicts, ordinal, offsets)
-            self._kept.append((verdicts._path.name, ordinal, offsets))
+    def _remember(self, owner: Any, add: Any) -> Any:
+        def remembered(rows: Any, *given: Any) -> None:
+            add(rows, *given)
+            again = lambda database, path: add(owner(database, path), *given)  # noqa: E731
+            self._kept.append((rows._path.name, again))
 
-        return add
+        return remembered
 
     def forget(self) -> None:
         """The machine is lost with all that it had synced."""
@@ -38,12 +40,12 @@ class Synced:
 
     def restore(self, shard: Path) -> None:
         """Put back into a shard that went back in time what it had synced since."""
-        mine = [(ordinal, offsets) for name, ordinal, offsets in self._kept if name == shard.name]
+        mine = [again for name, again in self._kept if name == shard.name]
         if not mine:
             return
         database = open_database(shard, small_memory())
-        for ordinal, offsets in mine:
-            self._add(Verdicts(database, shard), ordinal, offsets)
+        for again in mine:
+            again(database, shard)
         database.close()
 
 

@@ -15,7 +15,8 @@ from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US, parse_dur
 from tests.oracle import naive
 
 AHEAD_US = 10 * MINUTE_US
-_SCHEMA = {"k": tg.String, "w": tg.String, "x": tg.Float64, "n": tg.Int64}
+UNIQUE, UNIQUE_WITHIN_US = "clicks", HOUR_US
+_SCHEMA = {"id": tg.Int64, "k": tg.String, "w": tg.String, "x": tg.Float64, "n": tg.Int64}
 BY_NAME = tg.Entity("name", keys={"k": tg.String})
 DISORDER = {"clicks": "30s", "orders": "0s"}
 STREAMS = {
@@ -25,6 +26,8 @@ STREAMS = {
         event_time="at",
         disorder=disorder,
         ahead=f"{AHEAD_US}us",
+        unique_by="id" if name == UNIQUE else None,
+        unique_within=f"{UNIQUE_WITHIN_US}us",
     )
     for name, disorder in DISORDER.items()
 }

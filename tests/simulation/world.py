@@ -30,13 +30,14 @@ from tegula.state.registry import BuildRow, Registry
 from tests.oracle import naive
 from tests.simulation.backups import lose, make_checkpoint, restore_any
 from tests.simulation.checks import check_archive
+from tests.simulation.copies import Copies
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.records import RUBBISH, drawn_row, stamp_us
 from tests.simulation.redriving import drive, driven
 from tests.simulation.values import check_values
 from tests.simulation.verdicts import Synced, judged
-from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
+from tests.simulation.views import AHEAD_US, POOL, STREAMS, UNIQUE, ViewFacts
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -57,6 +58,7 @@ class World:
         }
         self.records: dict[str, list[naive.Record]] = {name: [] for name in STREAMS}
         self.synced_verdicts = Synced(patch)
+        self.copies = Copies()
         self.undecided: dict[str, set[int]] = {name: set() for name in STREAMS}
         self.faults = Faults(self.chance, patch)
         self.boot = 0
@@ -345,6 +347,12 @@ class World:
             )
             for name in STREAMS
         }
+        self.records[UNIQUE], self.redriven[UNIQUE] = self.copies.take(
+            self.settings.lake_path,
+            UNIQUE,
+            (self.records[UNIQUE], self.redriven[UNIQUE]),
+            self._registry(lambda r: r.partitions(UNIQUE)),
+        )
         for row in live:
             self._check_build(row, facts[row.structural])
         for stream, reader in self._engine.streams.items():
