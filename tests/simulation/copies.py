@@ -10,7 +10,7 @@ import polars as pl
 
 from tegula.schemas.redriven import is_redriven
 from tests.oracle import naive
-from tests.simulation.views import AHEAD_US, UNIQUE_WITHIN_US
+from tests.simulation.views import AHEAD_US, UNIQUE, UNIQUE_WITHIN_US
 
 
 class Copies:
@@ -22,26 +22,25 @@ class Copies:
     def take(
         self,
         lake: Path,
-        stream: str,
-        both: tuple[list[naive.Record], list[naive.Record]],
+        records: dict[str, list[naive.Record]],
+        redriven: dict[str, list[naive.Record]],
         partitions: Iterable[str],
-    ) -> tuple[list[naive.Record], list[naive.Record]]:
-        """The records of the log and those driven again, with what the archive says of them."""
-        own, again = both
+    ) -> None:
+        """Note of the stream's records, and those driven again, what the archive says of them."""
         (name,) = [one for one in partitions if is_redriven(one)] or [""]
-        own = self._told(lake, stream, own)
-        again = self._told(lake, stream, again, name) if again else []
-        check_copies([*own, *again])
-        return own, again
+        records[UNIQUE] = self._told(lake, records[UNIQUE])
+        if redriven[UNIQUE]:
+            redriven[UNIQUE] = self._told(lake, redriven[UNIQUE], name)
+        check_copies([*records[UNIQUE], *redriven[UNIQUE]])
 
     def _told(
-        self, lake: Path, stream: str, records: Sequence[naive.Record], name: str = ""
+        self, lake: Path, records: Sequence[naive.Record], name: str = ""
     ) -> list[naive.Record]:
         """The records with what the archive says of them, which it must say ever after.
 
         `name` is the partition where their own are not numbers.
         """
-        table = lake / "log" / stream
+        table = lake / "log" / UNIQUE
         copies: set[tuple[str, int]] = set()
         if table.exists():
             rows = pl.read_delta(str(table)).filter(pl.col("_change") == "copy")

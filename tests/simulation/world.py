@@ -347,12 +347,8 @@ class World:
             )
             for name in STREAMS
         }
-        self.records[UNIQUE], self.redriven[UNIQUE] = self.copies.take(
-            self.settings.lake_path,
-            UNIQUE,
-            (self.records[UNIQUE], self.redriven[UNIQUE]),
-            self._registry(lambda r: r.partitions(UNIQUE)),
-        )
+        ordinals = self._registry(lambda r: r.partitions(UNIQUE))
+        self.copies.take(self.settings.lake_path, self.records, self.redriven, ordinals)
         for row in live:
             self._check_build(row, facts[row.structural])
         for stream, reader in self._engine.streams.items():
