@@ -13,7 +13,7 @@ from tests.mutants.__main__ import noticed_by
 def test_every_kind_of_window_has_mutants():
     kinds = {name.partition(":")[0] for name in mutants()}
     assert {"Sliding", "Tumbling", "Hopping", "Calendar", "Lifetime", "IncludingInstant"} <= kinds
-    assert {"last", "since", "session"} <= kinds
+    assert {"last", "since", "session", "ZonedCalendar", "civil days"} <= kinds
 
 
 @pytest.mark.slow
