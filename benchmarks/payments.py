@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,13 @@ def every_window() -> Features:
     return features
 
 
-def definitions(topic: str | None = None, features: Features | None = None) -> list[object]:
-    """The stream (embedded, or a Kafka topic), its view, and a service of all features."""
+def definitions(
+    topic: str | None = None, features: Features | None = None, **stream: Any
+) -> list[object]:
+    """The stream (embedded, or a Kafka topic), its view, and a service of all features.
+
+    `stream` is what else the stream says of itself.
+    """
     card = tg.Entity("card", keys={"card_id": tg.String})
     payments = tg.Stream(
         STREAM,
@@ -57,10 +63,12 @@ def definitions(topic: str | None = None, features: Features | None = None) -> l
             "merchant": tg.String,
             "amount": tg.Float64,
             "at": tg.Timestamp.of("us"),
+            **({"id": tg.Int64} if stream else {}),
         },
         event_time="at",
         disorder="5s",
         source=None if topic is None else tg.Kafka(topic=topic),
+        **stream,
     )
     features = every_window() if features is None else features
     view = tg.FeatureView("spend", entity=card, stream=payments, features=features)
@@ -68,11 +76,16 @@ def definitions(topic: str | None = None, features: Features | None = None) -> l
 
 
 def make_home(
-    folder: Path, *, topic: str | None = None, features: Features | None = None, **flags: object
+    folder: Path,
+    *,
+    topic: str | None = None,
+    features: Features | None = None,
+    stream: Mapping[str, Any] = MappingProxyType({}),
+    **flags: object,
 ) -> Settings:
     """A project in `folder` with the definitions applied; `flags` are further settings."""
     settings = Settings(project=folder, in_file={}, **flags)  # type: ignore[call-arg, arg-type]
-    found = collect(definitions(topic, features))
+    found = collect(definitions(topic, features, **stream))
     apply_definitions(settings, found, author="benchmark", message="", now_us=now_us())
     return settings
 
