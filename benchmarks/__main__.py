@@ -79,9 +79,10 @@ def run(name: str, arguments: Arguments, *, quiet: bool) -> tuple[int, list[Figu
     return code, read(lines)
 
 
-def missing(arguments: Arguments) -> list[str]:
-    """Programs that these arguments need and this machine has not."""
+def missing(name: str, arguments: Arguments) -> list[str]:
+    """Programs that a benchmark with these arguments needs and this machine has not."""
     needed = ("java", "mvn") if "kafka" in arguments else ()
+    needed += ("redis-server",) if name == "mirror_redis" else ()
     return [program for program in needed if shutil.which(program) is None]
 
 
@@ -109,7 +110,7 @@ def main() -> int:
     runs = chosen([word for word in given if word != "--strict"])
     figures, failed = [], []
     for name, arguments in runs:
-        if lacking := missing(arguments):
+        if lacking := missing(name, arguments):
             print(f"== {name} {' '.join(arguments)}: left out, needs {' and '.join(lacking)}")
             continue
         code, found = run(name, arguments, quiet=len(runs) > 1)

@@ -61,10 +61,14 @@ class State(Protocol):
     """Where the row is kept: a shard."""
 
     @property
-    def incarnation(self) -> int: ...
+    def incarnation(self) -> int:
+        """Which state this is."""
+        ...
 
     @property
-    def commit_number(self) -> int: ...
+    def commit_number(self) -> int:
+        """Number of the last commit."""
+        ...
 
     def mirrored(self) -> Mirrored | None:
         """The row; None before there is any."""

@@ -46,8 +46,8 @@ SLACK_MS: Final = 86_400_000
 Whichever is later; so the machines' clocks may differ by a day before a row goes that counts.
 """
 
-_SCRIPT_KEYS: Final = 256
-_SCRIPT_BYTES: Final = 1 << 19
+_SCRIPT_KEYS: Final = 128
+_SCRIPT_BYTES: Final = 1 << 18
 """What one script changes at most (but for a longer row): for so long no reader is answered."""
 
 _PIPELINE_KEYS: Final = 4_096

@@ -54,7 +54,8 @@ def every_block() -> Iterator[Block]:
 
 def _marked(page: str) -> Any:
     shell = any(block.language in ("sh", "console") for block in BLOCKS[page] if runs(block))
-    marks = [pytest.mark.slow] * shell + [pytest.mark.services] * ("kafka" in page)
+    services = "kafka" in page or "redis" in page
+    marks = [pytest.mark.slow] * shell + [pytest.mark.services] * services
     return pytest.param(page, marks=marks)
 
 
@@ -65,6 +66,10 @@ def test_docs_page_runs_as_it_is_written(page, tmp_path, request):
     replaced = {}
     if "kafka" in page:
         replaced["127.0.0.1:9092"] = request.getfixturevalue("kafka").bootstrap
+    if "redis" in page:
+        redis = request.getfixturevalue("own_redis")
+        redis.start()
+        replaced["127.0.0.1:6379"] = f"127.0.0.1:{redis.port}"
     session = Session(tmp_path, replaced)
     try:
         for block in filter(runs, BLOCKS[page]):

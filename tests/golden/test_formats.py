@@ -20,6 +20,9 @@ from tegula.state.checkpoint_manifest import (
     StreamPart,
     decode,
 )
+from tegula.state.mirrored import Mirrored
+from tegula.state.online.redis_layout import StoredMark
+from tegula.state.online.rows import Mark
 from tegula.state.packing import (
     BODY,
     CHUNK,
@@ -35,6 +38,7 @@ from tegula.state.packing import (
 )
 from tegula.state.rows import (
     BODY_SUFFIX,
+    MIRRORED_KEY,
     OUTBOX_DROPPED_KEY,
     Applied,
     Identity,
@@ -166,3 +170,20 @@ def test_golden_row_of_an_outbox_that_was_dropped_is_still_written_and_still_rea
     lines = (HERE / "formats" / "v1" / "outbox_dropped.txt").read_text().splitlines()
     assert bytes.fromhex(lines[0]) == OUTBOX_DROPPED_KEY
     assert decode_dropped(bytes.fromhex(lines[1])) == 42
+
+
+def test_golden_row_of_what_the_store_has_taken_is_still_written_and_still_read(golden):
+    taken = Mirrored(session=7, writes=42, next_session=9)
+    golden("formats/v1/mirrored", f"{MIRRORED_KEY.hex()}\n{taken.encode().hex()}")
+    lines = (HERE / "formats" / "v1" / "mirrored.txt").read_text().splitlines()
+    assert bytes.fromhex(lines[0]) == MIRRORED_KEY
+    assert Mirrored.decode(bytes.fromhex(lines[1])) == taken
+
+
+def test_golden_mark_in_redis_is_still_written_and_still_read(golden):
+    stored = StoredMark(Mark(3, 42, (1, 2), {0: 10, 4: 7}, 9, 5), {1: "0123456789ab"})
+    golden("formats/v1/mark_in_redis", stored.encode().decode())
+    value = (HERE / "formats" / "v1" / "mark_in_redis.txt").read_bytes()
+    assert StoredMark.decode(value) == stored
+    before = b'{"version":1,"incarnation":3,"commit":42,"builds":[1,2],"positions":{"0":10,"4":7}}'
+    assert Mark.decode(before) == replace(stored.mark, session=0, writes=0)
