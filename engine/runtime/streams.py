@@ -90,7 +90,7 @@ class StreamReader:
             self.stream.unique_by,
             self.stream.unique_within_us,
         )
-        places = {}
+        places, floors = {}, {}
         for partition in self.log.partitions():
             # In the log's own order, whichever partition has the first event: where events of one
             # instant meet it decides, and another home should decide alike.
@@ -98,12 +98,15 @@ class StreamReader:
             starts = [applied_place(shards, build.id, ordinal) for build in live]
             starts.append(archived.get(partition))
             places[partition] = self._earliest(partition, starts)
+            least = _least(starts)
+            if least is not None and least.next_offset >= places[partition].next_offset:
+                floors[partition] = least
             self._begin(ordinal, partition, places[partition], archived.get(partition))
             # Not idle before it has been silent for the idle timeout under this engine.
             places[partition].last_data_us = self._now_us()
         feed = self._feed({name: place.next_offset for name, place in places.items()})
         live_ids = tuple(build.id for build in live)
-        self._lanes = Lanes(Lane(live_ids, places, feed))
+        self._lanes = Lanes(Lane(live_ids, places, feed, floors))
 
     def _check_partitions(self, shards: Sequence[Shard]) -> None:
         """Raise `LogShrunk` if a partition is gone of which something was applied."""
@@ -174,9 +177,8 @@ class StreamReader:
 
     def _earliest(self, partition: str, starts: Sequence[Place | None]) -> Place:
         first = self.log.bounds(partition)[0]
-        known = [start for start in starts if start is not None]
-        least = min(known, key=lambda place: place.next_offset, default=Place(first))
-        if len(known) < len(starts) and least.next_offset >= first:
+        least = _least(starts) or Place(first)
+        if None in starts and least.next_offset >= first:
             # Somebody has nothing of it yet: from the beginning, where that still is.
             return Place(first)
         return least  # before the beginning of the log it is a gap, which opening the log names
@@ -251,6 +253,11 @@ class StreamReader:
         """Give back what the lanes hold."""
         if self._lanes is not None:
             self._lanes.close()
+
+
+def _least(starts: Sequence[Place | None]) -> Place | None:
+    known = [start for start in starts if start is not None]
+    return min(known, key=lambda place: place.next_offset, default=None)
 
 
 class _ArchiveFeed:

@@ -51,14 +51,17 @@ class Lane:
     """Some builds that read a stream together.
 
     `archived` holds, for partitions still read from the archive, where it ends; the others are
-    read from the log.
+    read from the log. `floors` holds, for partitions read from before what was applied, where that
+    is and the running maximum there: what is read before it may not be all that ever was.
     """
 
     builds: tuple[int, ...]
     places: dict[str, Place]
     log: Feed
+    floors: dict[str, Place] = field(default_factory=dict)
     archive: Feed | None = None
     archived: dict[str, int] = field(default_factory=dict)
+    _rest: DecodedBatch | None = None
 
     def poll(self) -> DecodedBatch | None:
         """The next batch at this lane's positions, and nothing that lies before them.
@@ -70,10 +73,27 @@ class Lane:
                 continue
             begin = self.places[batch.partition].next_offset
             if batch.next_offset > begin:
-                return from_offset(batch, begin)
+                return self._up_to_floor(from_offset(batch, begin))
         return None
 
+    def _up_to_floor(self, batch: DecodedBatch) -> DecodedBatch:
+        """The batch as far as the partition's floor; at the floor its running maximum counts."""
+        floor = self.floors.get(batch.partition)
+        if floor is None:
+            return batch
+        place = self.places[batch.partition]
+        if place.next_offset >= floor.next_offset:
+            place.running_max_us = max(place.running_max_us, floor.running_max_us)
+            del self.floors[batch.partition]
+        elif batch.next_offset > floor.next_offset:
+            self._rest = from_offset(batch, floor.next_offset)
+            return up_to_offset(batch, floor.next_offset)
+        return batch
+
     def _read(self) -> DecodedBatch | None:
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            return rest
         while self.archive is not None:
             batch = self.archive.poll()
             if batch is None:

@@ -259,6 +259,32 @@ def test_restored_state_behind_the_beginning_of_its_log_is_told(home, monkeypatc
     home.open()
 
 
+@pytest.mark.parametrize("kept", [0, 7])
+def test_restored_watermark_goes_on_where_the_log_begins_later(home, monkeypatch, kept):
+    """The archive, lost too, is written from the log's beginning, which knows no maximum before."""
+    home.send()
+    manifest = home.checkpoint()
+    old = [{"card_id": card, "amount": 1.0, "at": home.now_us - 1_800_000_000} for card in CARDS]
+    for partition in ("0", "1"):
+        home.driver.send("payments", old, partition=partition)
+        home.sent += old
+    home.send()
+    expected = home.values()
+    home.lose()
+    home.restore()
+    first = {at.partition: max(at.next_offset - kept, 0) for at in manifest.shards[0].applied}
+    ordinals = manifest.streams["payments"].partitions
+    bounds = LocalLog.bounds
+
+    def shortened(log: LocalLog, partition: str) -> tuple[int, int]:
+        return first.get(ordinals.get(partition, -1), 0), bounds(log, partition)[1]
+
+    monkeypatch.setattr(LocalLog, "bounds", shortened)
+    home.open()
+    home.driver.settle()
+    assert home.values() == expected
+
+
 def test_checkpoints_of_two_homes_never_mix(home, tmp_path, seed):
     home.send()
     home.checkpoint()

@@ -18,7 +18,7 @@ from tegula.state.checkpoint_store import DirectoryStore, Store
 CARD = tg.Entity("card", keys={"card_id": tg.String})
 PAYMENTS = tg.Stream(
     "payments",
-    schema={"card_id": tg.String, "amount": tg.Float64, "at": tg.Timestamp},
+    schema={"card_id": tg.String, "amount": tg.Float64, "at": tg.Timestamp.of("us")},
     event_time="at",
     disorder="10m",
 )
@@ -77,7 +77,9 @@ class Home:
 
     def values(self) -> tuple[object, ...]:
         reply = self.driver.read(SPEND, {"card_id": CARDS})
-        return reply.values, reply.statuses, self.driver.outcomes("spend")
+        counts = self.driver.outcomes("spend")
+        assert counts["folded"] == len(self.sent)
+        return reply.values, reply.statuses, counts
 
     def lose(self, *, all_of_it: bool = False) -> Path:
         """The machine is gone; what a broker would hold, the log, is not. Returns what was lost."""

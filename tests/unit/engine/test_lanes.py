@@ -365,3 +365,23 @@ def test_cuts_keep_where_to_read_on_past_a_gap():
     cut = up_to_offset(batch, 7)
     assert (cut.next_offset, cut.offsets.tolist()) == (7, [3, 4])
     assert np.array_equal(cut.event_us, batch.event_us)
+
+
+@pytest.mark.parametrize("rows_max", [1, 3, 4, 100])
+@pytest.mark.parametrize("floor", [0, 1, 4, 9, 10])
+def test_lane_takes_up_the_maximum_of_its_floor_at_the_floor(rows_max, floor):
+    """What was applied knows more than what the log still holds; nothing is lost of the rest."""
+    log = log_of(10, 10)
+    lane = lane_of(log, (1,), 0, 0, rows_max=rows_max)
+    lane.floors = {"0": Place(floor, running_max_us=77)}
+    lanes = Lanes(lane)
+    given: dict[str, list[int]] = {"0": [], "1": []}
+    while (taken := lanes.poll()) is not None:
+        offsets = taken.batch.offsets.tolist()
+        given[taken.batch.partition] += offsets
+        if taken.batch.partition == "0":
+            assert all(offset < floor for offset in offsets) or offsets[0] >= floor
+            assert taken.place.running_max_us == (77 if offsets[0] >= floor else NEVER_US)
+        lanes.moved(taken, taken.place.running_max_us, 0)
+    assert given == {"0": [*range(10)], "1": [*range(10)]}
+    assert lane.places["1"].running_max_us == NEVER_US
