@@ -19,25 +19,23 @@ from tegula.engine.runtime import engine as running
 from tegula.engine.runtime import home as homes
 from tegula.engine.runtime.clock import ScriptedClock
 from tegula.engine.runtime.engine import Engine
-from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
 from tegula.engine.steps import commit, lanes
 from tegula.schemas.codec import collect
 from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
-from tegula.schemas.time import HOUR_US, MINUTE_US, SECOND_US, parse_duration
+from tegula.schemas.time import HOUR_US, MINUTE_US, SECOND_US
 from tegula.state.checkpoint_store import DirectoryStore
-from tegula.state.registry import BuildRow, Registry
+from tegula.state.registry import Registry
 from tests.oracle import naive
 from tests.simulation.backups import lose, make_checkpoint, restore_any
-from tests.simulation.checks import check_archive
 from tests.simulation.copies import Copies
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.records import RUBBISH, drawn_row, stamp_us
-from tests.simulation.redriving import drive, driven
-from tests.simulation.values import check_values
+from tests.simulation.redriving import drive
 from tests.simulation.verdicts import Synced, judged
-from tests.simulation.views import AHEAD_US, POOL, STREAMS, UNIQUE, ViewFacts
+from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
+from tests.simulation.whole import check_whole
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -333,44 +331,11 @@ class World:
             self.records[name] = judged(
                 self.records[name], self.undecided[name], lake, name, now_us
             )
-        facts = {one.fingerprint: one for one in POOL}
-        live = self._registry(lambda r: r.builds(("live",)))
-        served = set(self._registry(lambda r: r.catalogue()).active.values())
-        assert served <= {row.id for row in live}
-        waiting = self._registry(lambda r: r.builds(("catching_up",)))
-        assert not waiting, f"still catching up: {waiting}"
-        self.redriven = {
-            name: driven(
-                self.settings.redriven_path(name),
-                self.records[name],
-                self._registry(lambda r, of=name: r.partitions(of)),
+        self._registry(
+            lambda registry: check_whole(
+                self._engine, registry, self.records, self.copies, self.chance
             )
-            for name in STREAMS
-        }
-        ordinals = self._registry(lambda r: r.partitions(UNIQUE))
-        self.copies.take(self.settings.lake_path, self.records, self.redriven, ordinals)
-        for row in live:
-            self._check_build(row, facts[row.structural])
-        for stream, reader in self._engine.streams.items():
-            lake, again = self.settings.lake_path, self.redriven[stream]
-            check_archive(reader, lake, stream, self.records[stream], again)
-
-    def _check_build(self, row: BuildRow, facts: ViewFacts) -> None:
-        records = [*self.records[facts.stream], *self.redriven[facts.stream]]
-        folded, expected = naive.judge(records, facts.rules())
-        nulls = sum(bool(record.row.get("tombstone")) for record in self.records[facts.stream])
-        expected.update(filtered=nulls, dead_lettered=-nulls)
-        found = dict(outcomes(self._engine.shards, row.id))
-        assert found == {name: expected[name] for name in found}, f"build {row.id} of {facts}"
-        now_us = self.clock()
-        for at_us in (now_us, now_us - self.chance.randint(0, MINUTE_US)):
-            check_values(self._engine, row, facts, folded, at_us, self._horizon_us(facts))
-
-    def _horizon_us(self, facts: ViewFacts) -> int:
-        """Where reading is exact from, at the latest: by the newest of all partitions."""
-        good = (r for r in self.records[facts.stream] if not naive.is_dead(r, AHEAD_US))
-        newest_us = max((min(r.at_us or 0, r.log_us) for r in good), default=0)
-        return newest_us - parse_duration(facts.history)
+        )
 
     def close(self) -> None:
         self.faults.armed = False
