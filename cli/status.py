@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -152,13 +152,12 @@ def _weights(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stores(settings: Settings) -> Iterable[tuple[str, Path]]:
-    return (
-        ("log", settings.home / "log"),
-        ("state", settings.state_path),
-        ("online", settings.online_path),
-        ("lake", settings.lake_path),
-    )
+def _stores(settings: Settings) -> Iterator[tuple[str, Path]]:
+    yield "log", settings.home / "log"
+    yield "state", settings.state_path
+    if settings.online_url is None:
+        yield "online", settings.online_path
+    yield "lake", settings.lake_path
 
 
 def disk_bytes(folder: Path) -> int:
