@@ -8,11 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constrain
 JOBS ?= 2
 NAME ?=
 SEEDS ?= 200
+KILLS ?= 100
+SEED ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup services lint types test unit golden demo bench mutate simulate simulate-mutants \
-    constraints clean
+    chaos constraints clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +73,9 @@ simulate: setup  ## Runs of the whole engine by chance: make simulate SEEDS=2000
 
 simulate-mutants: setup  ## Break a promise at a time, and see that the simulation notices
 	@$(BIN)/python -m tests.mutants.breaches $(ARGS)
+
+chaos: setup services  ## A real broker and engine, killed again and again: make chaos KILLS=100 SEED=1
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 constraints: setup  ## Write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude tegula \

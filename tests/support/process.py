@@ -20,19 +20,20 @@ _RUN = (
 class EngineProcess:
     """An engine over the project in `project`, in a process of its own."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, output: str = "engine.out") -> None:
         self._project = project
+        self._output = project / output
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
         """What the process has printed so far."""
-        path = self._project / "engine.out"
+        path = self._output
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
         """Start the process; returns at once."""
-        with (self._project / "engine.out").open("ab") as out:
+        with self._output.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _RUN, str(self._project)],
                 stdin=subprocess.DEVNULL,
@@ -57,6 +58,13 @@ class EngineProcess:
     def kill(self) -> None:
         """End the process as a power cut would end it."""
         self._end(signal.SIGKILL)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the process to end by itself; returns its exit code."""
+        assert self._process is not None, "start() first"
+        code = self._process.wait(timeout_s)
+        self._process = None
+        return code
 
     def stop(self) -> int:
         """Ask the process to stop; returns its exit code."""
