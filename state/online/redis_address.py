@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -12,6 +13,7 @@ Node = tuple[str, int]
 """Host and port."""
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
+_HOST: Final = re.compile(r"(?:[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,16 @@ class Address:
         'rediss://a:7000,b:7001/0'
         """
         parts = urlsplit(url)
-        if parts.scheme not in _SCHEMES:
+        who, at, hosts = parts.netloc.rpartition("@")
+        if parts.scheme not in _SCHEMES or not all(map(_HOST.fullmatch, hosts.split(","))):
+            # Nothing of it is shown: where a password has a `/`, what seems to be a host is not.
             raise SettingsError(
                 "this is no address of a Redis server",
                 where="`online_url`",
-                got=f"scheme {parts.scheme!r}",
                 expected="redis://host:port, rediss://host:port (TLS), or unix:///path",
+                hint="in a password write `%2F` for /, `%40` for @, `%23` for #; or give it in"
+                " `online_options`",
             )
-        who, at, hosts = parts.netloc.rpartition("@")
         urls = tuple(
             urlunsplit((parts.scheme, who + at + host, parts.path, parts.query, ""))
             for host in hosts.split(",")

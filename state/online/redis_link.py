@@ -17,6 +17,7 @@ from typing import Any, Final
 import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import (
     AskError,
@@ -74,18 +75,18 @@ class Link:
     ) -> None:
         self.address = address
         self._scripts = scripts
-        self._options: dict[str, Any] = {
-            **options,
-            "protocol": 2,
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            "retry": Retry(NoBackoff(), 0),
-            "decode_responses": False,
-        }
         self._lock = threading.Lock()
         self._connections: dict[Node, Any] = {}
         self._slots: list[tuple[int, int, Node]] = []
         try:
+            self._options: dict[str, Any] = {
+                **{name: _typed(name, value) for name, value in options.items()},
+                "protocol": 2,
+                "socket_timeout": timeout_s,
+                "socket_connect_timeout": timeout_s,
+                "retry": Retry(NoBackoff(), 0),
+                "decode_responses": False,
+            }
             for url in address.urls:
                 redis.ConnectionPool.from_url(url, **self._options).make_connection()
         except (TypeError, ValueError) as fault:
@@ -253,6 +254,16 @@ class _Named:
         if isinstance(fault, RedisError | OSError):
             detail = said or type(fault).__name__
             raise OnlineStoreUnreachable(where=shown, detail=detail) from fault
+
+
+def _typed(name: str, value: str) -> object:
+    """An option as the client wants it: `online_options` are text, as in a URL's query.
+
+    >>> _typed("ssl_check_hostname", "false"), _typed("password", "false")
+    (False, 'false')
+    """
+    parse: Any = URL_QUERY_ARGUMENT_PARSERS.get(name, str)
+    return parse(value)
 
 
 def _packed(commands: Sequence[Command]) -> bytes:

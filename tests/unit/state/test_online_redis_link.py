@@ -104,6 +104,9 @@ def settings_of(folder: Path, url: str, **more: Any) -> Settings:
         ("http://127.0.0.1:6379", {}),
         ("127.0.0.1:6379", {}),
         ("redis://127.0.0.1:port", {}),
+        ("redis://:s3cr/et@127.0.0.1:6379", {}),
+        ("redis://:s3cr#et@127.0.0.1:6379", {}),
+        ("redis://127.0.0.1:6379", {"socket_timeout": "soon"}),
         ("redis://127.0.0.1:6379", {"colour": "green"}),
     ],
 )
@@ -113,6 +116,7 @@ def test_address_or_option_that_is_none_is_named(tmp_path, url, options):
         with pytest.raises(SettingsError) as fault:
             opened()
         assert "online_url" in fault.value.where
+        assert "s3cr" not in str(fault.value)
 
 
 def test_password_opens_the_store_and_is_never_shown(own_redis, tmp_path):
