@@ -7,6 +7,7 @@ too small, or 0, is never served.
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from tegula.engine.runtime.clock import now_us
 from tegula.schemas.errors import OnlineStoreEvicts
 from tegula.serving.client import Client
-from tests.services.redis import Server
+from tests.services.redis import Cluster, Server
 from tests.support import server
 from tests.support.engines import Project, running
 
@@ -27,7 +28,7 @@ Eventually = Callable[[Callable[[], bool]], None]
 class Home:
     """A project over a Redis of its own, an engine beside it, and what a client gets to see."""
 
-    def __init__(self, root: Path, redis: Server, **settings: Any) -> None:
+    def __init__(self, root: Path, redis: Server | Cluster, **settings: Any) -> None:
         self.project = Project.make(
             root, shards=4, port=server.free_port(), online_url=redis.url, **settings
         )
@@ -145,3 +146,20 @@ def test_engine_starts_without_its_store_and_a_server_too(
         redis.start()
         eventually(lambda: home.counts(*KEYS) == [1] * 20)
         assert engine.is_running
+
+
+def test_cluster_holds_the_shards_of_a_home_on_all_of_its_nodes(
+    tmp_path: Path, redis_cluster: Cluster, eventually: Eventually
+) -> None:
+    prefix = f"t-{uuid.uuid4().hex}"
+    home = Home(tmp_path, redis_cluster, online_prefix=prefix)
+    with running(home.project), server.running(home.project.settings, now_us):
+        home.send(*KEYS)
+        eventually(lambda: home.counts(*KEYS, "nobody") == [1] * 20 + [0])
+        eventually(lambda: home.reasons() == "")
+        clients = [one.client() for one in redis_cluster.servers]
+        keys = [list(client.scan_iter(match=f"{prefix}*")) for client in clients]
+        assert all(keys)
+        for client in clients:
+            client.flushall()
+        eventually(lambda: home.counts(*KEYS, "nobody") == [1] * 20 + [0])
