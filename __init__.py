@@ -22,7 +22,7 @@ from .schemas.definitions import (
 from .schemas.errors import DefinitionErrors, TegulaError
 from .schemas.ordered_windows import last, session, since
 from .schemas.outcomes import Outcome, Status
-from .schemas.types import Bool, Float64, Int64, String, Timestamp
+from .schemas.types import Bool, Float64, Int64, List, String, Timestamp
 from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbling
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "Float64",
     "Int64",
     "Kafka",
+    "List",
     "Outcome",
     "Status",
     "Stream",

@@ -124,6 +124,9 @@ def layout(record: bytes, schema: Mapping[str, DataType]) -> str | None:
 
 
 def _declared(dtype: DataType) -> str:
+    if dtype.item is not None:
+        item = f"(?:null|{_OF_KIND[dtype.item.kind]})"
+        return rf"\[(?:{item}(?:, ?{item})*)?\]"
     if dtype.kind == "time":
         return _INTEGER if dtype.unit else f'"{rfc3339.PATTERN}"'
     return _OF_KIND[dtype.kind]

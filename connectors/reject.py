@@ -6,14 +6,17 @@ to give the same; so a verdict never depends on a record's neighbours, nor on wh
 The rules: a payload is one JSON object in UTF-8. Fields that the stream does not declare are
 skipped, whatever they hold; a missing field is null, except for the event time. A declared field
 has its type exactly: text is no number, `5.0` is no Int64, `1` is no Bool; a Float64 takes any
-finite number. It stands at most once. Instants lie in the years 1 to 9999.
+finite number. It stands at most once. Instants lie in the years 1 to 9999. A list is an array, each
+element of which has the list's type exactly, or is null.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -45,11 +48,8 @@ class Judge:
         self, schema: Mapping[str, DataType], event_time: str, record_bytes_max: int
     ) -> None:
         self._schema = dict(schema)
-        # Kind, and µs in a unit of instants that are integers: looked up once, not once a value.
-        self._columns = tuple(
-            (name, dtype.kind, TIMESTAMP_UNITS[dtype.unit] if dtype.unit else 0)
-            for name, dtype in schema.items()
-        )
+        # What reads a value of the type is looked up once, not once a value.
+        self._columns = tuple((name, _reader(dtype)) for name, dtype in schema.items())
         self._event_time = event_time
         self._names = tuple(orjson.dumps(name) for name in schema)
         self._record_bytes_max = record_bytes_max
@@ -82,10 +82,10 @@ class Judge:
             reason = f'the event time, field "{self._event_time}", is {how}'
             return Rejection(RecordCode.MISSING_EVENT_TIME, reason)
         values = []
-        for name, kind, unit_us in self._columns:
+        for name, read in self._columns:
             value = fields.get(name)
             if value is not None:
-                value = _typed(value, kind, unit_us)
+                value = read(value)
                 if type(value) is RecordCode:
                     return _mismatch(value, name, self._schema[name], raw)
             values.append(value)
@@ -136,22 +136,44 @@ def members(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
             text = token
 
 
-def _typed(value: Any, kind: str, unit_us: int) -> Any:
-    """`value` as a column of this kind holds it, or the code that says why it cannot."""
-    found = type(value)
-    if kind == "string":
-        return value if found is str else RecordCode.WRONG_TYPE
-    if kind == "float":
-        # Whole numbers come as int; true and false are no numbers here.
-        return float(value) if found is float or found is int else RecordCode.WRONG_TYPE
-    if kind == "bool":
-        return value if found is bool else RecordCode.WRONG_TYPE
-    if kind == "int":
-        return value if found is int and value in _INT64 else RecordCode.WRONG_TYPE
-    if unit_us:
-        at_us = value * unit_us if found is int else None
-    else:
-        at_us = rfc3339.parse_one(value) if found is str else None
+_Reader = Callable[[Any], Any]
+"""From a JSON value to what a column holds, or to the code that says why it cannot."""
+
+
+def _reader(dtype: DataType) -> _Reader:
+    if dtype.item is not None:
+        return partial(_list, _READERS[dtype.item.kind])
+    if dtype.kind == "time":
+        return partial(_ticks, TIMESTAMP_UNITS[dtype.unit]) if dtype.unit else _time
+    return _READERS[dtype.kind]
+
+
+def _string(value: Any) -> Any:
+    return value if type(value) is str else RecordCode.WRONG_TYPE
+
+
+def _float(value: Any) -> Any:
+    # Whole numbers come as int; true and false are no numbers here.
+    return float(value) if type(value) is float or type(value) is int else RecordCode.WRONG_TYPE
+
+
+def _bool(value: Any) -> Any:
+    return value if type(value) is bool else RecordCode.WRONG_TYPE
+
+
+def _int(value: Any) -> Any:
+    return value if type(value) is int and value in _INT64 else RecordCode.WRONG_TYPE
+
+
+def _time(value: Any) -> Any:
+    return _instant(rfc3339.parse_one(value) if type(value) is str else None)
+
+
+def _ticks(unit_us: int, value: Any) -> Any:
+    return _instant(value * unit_us if type(value) is int else None)
+
+
+def _instant(at_us: int | None) -> Any:
     if at_us is None:
         return RecordCode.WRONG_TYPE
     if not rfc3339.FIRST_US <= at_us < rfc3339.END_US:
@@ -159,17 +181,47 @@ def _typed(value: Any, kind: str, unit_us: int) -> Any:
     return at_us
 
 
+def _list(read: _Reader, value: Any) -> Any:
+    if type(value) is not list:
+        return RecordCode.WRONG_TYPE
+    elements = [None if element is None else read(element) for element in value]
+    # By its type: a text that is spelled like a code is equal to it.
+    wrong = any(type(element) is RecordCode for element in elements)
+    return RecordCode.WRONG_TYPE if wrong else elements
+
+
+_READERS: Mapping[str, _Reader] = MappingProxyType(
+    {"string": _string, "float": _float, "bool": _bool, "int": _int}
+)
+
+
 def _mismatch(code: RecordCode, name: str, dtype: DataType, raw: bytes) -> Rejection:
     value = next(v for token, v in members(raw) if orjson.loads(token) == name)
+    place = f'field "{name}"'
+    if dtype.item is not None and value.startswith(b"["):
+        number, dtype, value = _wrong_element(value, dtype.item)
+        place += f", element {number}"
     if code is RecordCode.TIME_OUT_OF_RANGE:
-        return Rejection(code, f'field "{name}": {_show(value)} is outside the years 1 to 9999')
+        return Rejection(code, f"{place}: {_show(value)} is outside the years 1 to 9999")
     expected = str(dtype)
     if dtype.kind == "time":
         text = "RFC 3339 text with Z or an offset"
         expected = f"{dtype} ({f'whole {dtype.unit} since 1970' if dtype.unit else text})"
     elif dtype.kind == "int" and re.fullmatch(rb"-?[0-9]+", value):
         expected = f"{dtype} (64 bits)"
-    return Rejection(code, f'field "{name}": expected {expected}, got {_show(value)}')
+    return Rejection(code, f"{place}: expected {expected}, got {_show(value)}")
+
+
+def _wrong_element(array: bytes, item: DataType) -> tuple[int, DataType, bytes]:
+    """The place, from 0, the expected type and the JSON of the first element of a wrong type."""
+    read = _READERS[item.kind]
+    elements = enumerate(orjson.loads(array))
+    number, found = next(
+        (number, one)
+        for number, one in elements
+        if one is not None and type(read(one)) is RecordCode
+    )
+    return number, item, orjson.dumps(found)
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> Rejection:

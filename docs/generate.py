@@ -29,7 +29,7 @@ from tegula.docs.surfaces import commands, http, python
 from tegula.engine.settings import ENVIRONMENT_PREFIX, Settings
 from tegula.schemas import outcomes
 from tegula.schemas.time import HOUR_US, MINUTE_US, format_duration, parse_duration
-from tegula.schemas.types import TYPES
+from tegula.schemas.types import TYPES, List, String
 from tegula.serving.app import create_app
 from tegula.state import archive, dead_letter
 from tegula.windows.aggregates import AGGREGATES
@@ -230,7 +230,7 @@ def _families(project: Path) -> dict[str, Any]:
 
 def aggregates() -> str:
     """Every aggregate: what it takes, what it gives, what it keeps."""
-    names = {dtype.kind: name for name, dtype in TYPES.items()}
+    names = {dtype.kind: name for name, dtype in TYPES.items()} | {"list": "List"}
     parts = [WORDS["aggregates"]["intro"]]
     rows = []
     for name, signature in agg.SIGNATURES.items():
@@ -259,7 +259,7 @@ def aggregates() -> str:
 def _gives(signature: agg.Signature) -> str:
     """The type of the feature, by the type of its input."""
     of: dict[str, list[str]] = {}
-    for dtype in TYPES.values():
+    for dtype in (*TYPES.values(), List(String)):
         if dtype.kind in signature.kinds:
             of.setdefault(signature.output(dtype).name, []).append(dtype.name)
     if len(of) == 1:
@@ -273,6 +273,7 @@ def _state(name: str, kind: str) -> str:
     """Bytes of all states that the aggregate needs for an input of this kind."""
     second = agg.SIGNATURES[name].second
     kinds = kind if second is None else f"{kind},{min(second)}"
+    kinds = "list[string]" if kind == "list" else kinds
     fields = [f for need in AGGREGATES[name].needs(kinds, {}) for f in need.monoid.fields]
     fixed = 8 * sum(one.dtype != "bytes" for one in fields)
     varying = any(one.dtype == "bytes" for one in fields)

@@ -49,6 +49,7 @@ from .agg_values import (
     mode,
     top_n,
     top_n_by,
+    union,
 )
 from .definitions import AggregateSpec
 from .signatures import SIGNATURES, Signature
@@ -100,6 +101,7 @@ __all__ = [
     "time_since_last",
     "top_n",
     "top_n_by",
+    "union",
     "variance",
     "vector_mean",
     "vector_sum",

@@ -75,6 +75,14 @@ def distinct(
     return AggregateSpec("distinct", column, {"cap": cap}, where, by=by)
 
 
+def union(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
+    """The different elements of all lists of a column, a list, ascending: their set union.
+
+    Past `cap` of them the status is OVERFLOW.
+    """
+    return AggregateSpec("union", column, {"cap": cap}, where, by=by)
+
+
 def mode(column: Input, *, cap: int = 1000, where: Where = None, by: By = None) -> AggregateSpec:
     """The most frequent value, of equally frequent ones the least.
 

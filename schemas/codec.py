@@ -211,6 +211,8 @@ def _dump_service(service: FeatureService) -> dict[str, Any]:
 
 
 def _dump_type(dtype: DataType) -> dict[str, str]:
+    if dtype.item is not None:
+        return {"type": dtype.name, "item": dtype.item.name}
     return {"type": dtype.name} if dtype.unit is None else {"type": dtype.name, "unit": dtype.unit}
 
 
@@ -219,7 +221,12 @@ def _span(span: Duration) -> str:
 
 
 def _load_types(stored: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, DataType]:
-    return {name: DataType(one["type"], one.get("unit")) for name, one in stored}
+    return {name: _load_type(one) for name, one in stored}
+
+
+def _load_type(stored: Mapping[str, str]) -> DataType:
+    item = stored.get("item")
+    return DataType(stored["type"], stored.get("unit"), None if item is None else DataType(item))
 
 
 def _load_entity(stored: Mapping[str, Any]) -> Entity:

@@ -18,7 +18,17 @@ import polars as pl
 
 from .errors import NotSeparable, UnsupportedExpression, shown
 from .nodes import WIDENED, Column, Literal, Node, Op, Options, columns, to_polars
-from .types import TYPES, Bool, DataType, Float64, Int64, String, Timestamp, type_of_polars
+from .types import (
+    TYPES,
+    Bool,
+    DataType,
+    Float64,
+    Int64,
+    String,
+    Timestamp,
+    list_of,
+    type_of_polars,
+)
 
 __all__ = ["lower", "result_type"]
 
@@ -262,7 +272,7 @@ def _members(stored: bytes) -> list[Literal]:
     dtype = String if series.dtype == pl.Null and not len(series) else type_of_polars(series.dtype)
     if dtype is None or series.null_count():
         raise _UnknownPartError(
-            "is_in of these constants", "use constants of one of the five types, without None"
+            "is_in of these constants", "use constants of one plain type, without None"
         )
     if dtype == Timestamp:
         series = series.cast(pl.Int64)
@@ -304,21 +314,45 @@ _SAMPLES: Mapping[str, Any] = MappingProxyType(
 )
 
 
+def _type_of_lists(node: Node, schema: Mapping[str, DataType]) -> DataType | None:
+    """The type of a column of lists, also on a condition, as an aggregate's `where` makes it."""
+    if isinstance(node, Op) and node.name == "when" and node.args[2] == Literal(None, None):
+        test, then, _ = node.args
+        lists = _type_of_lists(then, schema)
+        return lists if lists is not None and result_type(test, schema) == Bool else None
+    if not isinstance(node, Column):
+        return None
+    item = schema[node.name].item
+    return None if item is None else list_of(item)
+
+
 def result_type(node: Node, schema: Mapping[str, DataType]) -> DataType:
     """The type of the node's values over a stream with this schema (every column must be in it).
 
     Raises `UnsupportedExpression` if the types do not go together, if the result is none of the
-    five types, or if no column is read (a constant is the same for every event).
+    plain types, or if no column is read (a constant is the same for every event). Columns of lists
+    are for aggregates that read lists: they stand alone, or as what is there on a condition.
     """
     written = shown(to_polars(node))
+    lists = _type_of_lists(node, schema)
+    if lists is not None:
+        return lists
+    if any(schema[name].item is not None for name in columns(node)):
+        raise UnsupportedExpression(
+            "a column of lists can only be aggregated as it is",
+            got=written,
+            hint="name the column itself, as in agg.union('tags'); events are chosen by where=,"
+            " which cannot look into lists",
+        )
     if not columns(node):
         raise UnsupportedExpression(
             "the expression reads no column", got=written, hint="leave it out, or name a column"
         )
     # Some types are found not to go together only when there is a value, so one row has them all.
+    plain = {name: dtype for name, dtype in schema.items() if dtype.item is None}
     sample = pl.DataFrame(
-        {name: [_SAMPLES[dtype.name], None] for name, dtype in schema.items()},
-        schema={name: dtype.polars for name, dtype in schema.items()},
+        {name: [_SAMPLES[dtype.name], None] for name, dtype in plain.items()},
+        schema={name: dtype.polars for name, dtype in plain.items()},
     )
     try:
         dtype = sample.select(to_polars(node)).to_series().dtype

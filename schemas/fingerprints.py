@@ -24,6 +24,7 @@ from .nodes import columns
 from .quarters import QUARTER_US, longest_us
 from .stored_windows import dump_window
 from .time import format_duration, parse_duration
+from .types import DataType
 from .windows import CalendarSpec, OrderedSpec, WindowSpec, ZonedCalendarSpec
 from .zones import periods
 
@@ -50,11 +51,11 @@ def structure(view: FeatureView) -> dict[str, Any]:
     """What `structural` is the digest of, for plans that say *what* changed."""
     aggregates = [_aggregate(feature.aggregate) for feature in view.features.values()]
     windows = [_window(feature.window) for feature in view.features.values()]
-    types = dict(dump_stream(view.stream)["schema"])
+    types = view.stream.schema
     return {
         "stream": view.stream.name,
         "event_time": view.stream.event_time,
-        "columns": {name: types[name]["type"] for name in _columns_read(view)},
+        "columns": {name: _type(types[name]) for name in _columns_read(view)},
         "key": dump_entity(view.entity)["keys"],
         "where": dump_expression(view.where),
         "aggregates": _distinct(aggregates),
@@ -62,6 +63,11 @@ def structure(view: FeatureView) -> dict[str, Any]:
         **_ordered(view),
         **_lateness(view),
     }
+
+
+def _type(dtype: DataType) -> str:
+    """A type without its unit, which is the log's matter."""
+    return str(dtype) if dtype.item is not None else dtype.name
 
 
 def _aggregate(spec: AggregateSpec) -> dict[str, Any]:

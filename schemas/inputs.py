@@ -116,8 +116,10 @@ def input_types(node: Node, schema: Mapping[str, DataType]) -> tuple[DataType, .
 def input_kind(types: tuple[DataType, ...]) -> str:
     """The kind of an input as aggregates are asked for it; of several columns, with commas between.
 
-    >>> from .types import Float64, Int64
-    >>> input_kind((Float64, Int64))
-    'float,int'
+    >>> from .types import Float64, Int64, List
+    >>> input_kind((Float64, Int64)), input_kind((List(Int64),))
+    ('float,int', 'list[int]')
     """
-    return ",".join(dtype.kind for dtype in types)
+    return ",".join(
+        dtype.kind if dtype.item is None else f"{dtype.kind}[{dtype.item.kind}]" for dtype in types
+    )

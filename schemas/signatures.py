@@ -47,6 +47,10 @@ def _list(input_type: DataType | None) -> DataType:
     return list_of(_same(input_type))
 
 
+def _itself(input_type: DataType | None) -> DataType:
+    return input_type if input_type is not None and input_type.item is not None else list_of(Int64)
+
+
 def _total(input_type: DataType | None) -> DataType:
     return Float64 if input_type == Float64 else Int64
 
@@ -62,6 +66,7 @@ _TEXT: frozenset[Kind] = frozenset({"string"})
 _NAMED: frozenset[Kind] = frozenset({"int", "string"})
 _ORDERED: frozenset[Kind] = frozenset({"float", "int", "bool", "time"})
 _BOOL: frozenset[Kind] = frozenset({"bool"})
+_LISTS: frozenset[Kind] = frozenset({"list"})
 _DDOF: Mapping[str, Param] = MappingProxyType({"ddof": Choice((1, 0))})
 _PER: Mapping[str, Param] = MappingProxyType({"per": Span("1s")})
 _HALF_LIFE: Mapping[str, Param] = MappingProxyType({"half_life": Span("1h")})
@@ -115,6 +120,7 @@ SIGNATURES: Mapping[str, Signature] = MappingProxyType(
         "top_n_by": Signature(_ANY, _list, params=_N, second=_ORDERED, varying=_ANY),
         "last_n_by": Signature(_ANY, _list, params=_N, second=_ORDERED, varying=_ANY),
         "distinct": Signature(_ANY, _list, params=_CAP, varying=_ANY),
+        "union": Signature(_LISTS, _itself, params=_CAP, varying=_LISTS),
         "mode": Signature(_ANY, _same, params=_CAP, varying=_ANY),
         "entropy": Signature(_ANY, _always(Float64), params=_CAP, varying=_ANY),
         "approx_top_k": Signature(_ANY, _list, params=_K, varying=_ANY),

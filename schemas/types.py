@@ -1,8 +1,9 @@
-"""The five types a column can have.
+"""The types a column can have: five plain ones, and lists of four of these.
 
 Definitions name them (`tg.Float64`), decoders parse into them, frames hold them as Polars types,
 and aggregates say which *kinds* they take. Five are enough because every one of them has exactly
-one representation in state; narrower numbers are widened on the way in.
+one representation in state; narrower numbers are widened on the way in. Lists are not nested, and
+hold no instants.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ TIMESTAMP_UNITS: Mapping[str, int] = MappingProxyType({"s": 1_000_000, "ms": 1_0
 
 
 _MAP: Final = "Map"
+_LIST: Final = "List"
 
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A column's type; use the constants `String`, `Int64`, `Float64`, `Bool`, `Timestamp`.
+    """A column's type; use `String`, `Int64`, `Float64`, `Bool`, `Timestamp`, or `List` of one.
 
     `unit` is for `Timestamp` alone, and says how the *log* writes an instant: `None` means RFC 3339
     text (`"2024-05-01T12:00:00.25Z"`), `"s"`, `"ms"`, `"us"` integers since the epoch. In frames
-    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit. `item` is for lists and
-    maps, which features may be and columns may not (`list_of`, `map_of`).
+    every Timestamp is `Datetime("us", "UTC")`, whatever the log's unit. `item` is for lists,
+    and for maps, which features may be and columns may not (`List`, `map_of`).
     """
 
     name: str
@@ -71,7 +73,11 @@ class DataType:
 
     @property
     def known(self) -> bool:
-        """Whether this is one of the five types, with a unit that it can have."""
+        """Whether a column may have it: a plain type with a unit that it can have, or a list."""
+        if self.item is not None:
+            item: Any = self.item  # whatever stood in the brackets of `List(…)`
+            is_plain = isinstance(item, DataType) and item in ITEM_TYPES
+            return is_plain and self.name == _LIST and self.unit is None
         if self.name not in _FACTS:
             return False
         return self.unit is None or (self.name == "Timestamp" and self.unit in TIMESTAMP_UNITS)
@@ -111,16 +117,30 @@ Timestamp = DataType("Timestamp")
 TYPES: Mapping[str, DataType] = MappingProxyType(
     {known.name: known for known in (String, Int64, Float64, Bool, Timestamp)}
 )
-"""The types by name, without units."""
+"""The plain types by name, without units."""
+
+ITEM_TYPES: Final = (String, Int64, Float64, Bool)
+"""What a column of lists may be lists of."""
+
+
+def List(item: DataType) -> DataType:  # noqa: N802 - it stands among the types, and is named so
+    """Lists of values of a plain type but Timestamp, as a column: `tg.List(tg.String)`.
+
+    A list may be null and may be empty; an element may be null, and is then as good as none.
+
+    >>> List(String), List(String).kind, List(String).known, List(List(String)).known
+    (List(String), 'list', True, False)
+    """
+    return DataType(_LIST, item=item)
 
 
 def list_of(item: DataType) -> DataType:
     """Lists of values of a column's type: what some aggregates give.
 
-    >>> list_of(Float64), list_of(Float64).kind, list_of(Float64).known
-    (List(Float64), 'list', False)
+    >>> list_of(Float64), list_of(Timestamp.of("ms")), list_of(Float64).kind
+    (List(Float64), List(Timestamp), 'list')
     """
-    return DataType("List", item=DataType(item.name))
+    return DataType(_LIST, item=DataType(item.name))
 
 
 def map_of(item: DataType) -> DataType:

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ..schemas.types import TYPES, DataType
+from ..schemas.inputs import input_kind
+from ..schemas.types import ITEM_TYPES, TYPES, DataType, List
 from ..windows.algebra import (
     NOTHING,
     OVERFLOW,
@@ -132,7 +133,8 @@ def values_have_the_type_of_the_output(case: AggregateCase, draw: Draw) -> None:
 
 def _output(case: AggregateCase) -> DataType:
     first = None if case.kind is None else case.kind.split(",")[0]
-    dtype = next((one for one in TYPES.values() if one.kind == first), None)
+    known = {input_kind((one,)): one for one in (*TYPES.values(), *map(List, ITEM_TYPES))}
+    dtype = None if first is None else known[first]
     return case.aggregate.output(dtype, case.params)
 
 

@@ -59,8 +59,8 @@ Row = tuple[int, int, int, int, int, Any]
 class Rows:
     """Rows of some runs: (run, part, event_us, ordinal, offset, value or None), in total order.
 
-    A value of a pair is a pair of values, of which either may be None. Without a `kind` there is no
-    column: rows are counted.
+    A value of a pair is a pair of values, of which either may be None; one of a column of lists is
+    a list, whose elements may be None. Without a `kind` there is no column: rows are counted.
     """
 
     kind: str | None
@@ -91,6 +91,11 @@ class Rows:
         if self.kind is None:
             return None
         given = [row[5] for row in self.rows]
+        if self.kind.startswith("list["):
+            elements = [one for row in given for one in row or ()]
+            column = _column_of(_item(self.kind), elements, doubled)
+            lengths = frozen([len(row or ()) for row in given], np.int64)
+            return replace(column, lengths=lengths)
         if "," not in self.kind:
             return _column_of(self.kind, given, doubled)
         first, second = (
@@ -133,6 +138,11 @@ def _column_of(kind: str, given: list[Any], doubled: bool) -> Column:
     return Column(column, None if valid.all() else valid)
 
 
+def _item(kind: str) -> str:
+    """The kind of the elements of a kind of lists."""
+    return kind.removeprefix("list[").removesuffix("]")
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, tuple) and None in value)
 
@@ -171,6 +181,9 @@ def _drawn(
 ) -> st.SearchStrategy[list[Any]]:
     """Rows without offsets. Made once: Hypothesis judges each strategy anew."""
     of = dict(values)
+    if kind is not None and kind.startswith("list["):
+        element = of[_item(kind)]
+        of[kind] = st.lists(st.none() | element | element, max_size=4)
     alone = [st.none() | of[one] | of[one] for one in (kind or "bool").split(",")]
     value = alone[0] if len(alone) == 1 else st.tuples(*alone)
     row = st.tuples(

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..schemas.errors import DefinitionErrors, SettingsError, UnsupportedInput
 from ..schemas.own import OwnAggregate
 from ..windows.aggregates import MONOIDS
-from ..windows.aggregates.support import KINDS, PAIRS
+from ..windows.aggregates.support import KINDS, LISTS, PAIRS
 from ..windows.algebra import Aggregate, AggregateAt
 
 try:
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 EXAMPLES: Final = 50
-_ALL_KINDS: Final = (None, *KINDS, *PAIRS)
+_ALL_KINDS: Final = (None, *KINDS, *LISTS, *PAIRS)
 
 Case = MonoidCase | AggregateCase
 

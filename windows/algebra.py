@@ -149,12 +149,16 @@ class Column:
 
     A column of pairs has the second of each row in `beside`, and a row is valid where both are. One
     of vectors has their further elements in `more`, and a row is valid where all are.
+
+    A column of lists has the elements of all rows in `values`, row after row, and how many each row
+    has in `lengths`, int64, shape (n,); `valid` is about elements. A list that is null has none.
     """
 
     values: Values
     valid: Bools | None = None
     beside: Values | None = None
     more: tuple[Values, ...] = ()
+    lengths: Int64s | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,8 @@ def _column(series: pl.Series, kind: str, rows: np.ndarray) -> tuple[Column, int
         first, second, *more = (one.values for one in parts)
         return Column(first, valid, second, tuple(more)), sum(counts)
     taken = series.gather(pl.Series(rows, dtype=pl.UInt32))
+    if kind.startswith("list["):
+        return _lists(taken, kind.removeprefix("list[").removesuffix("]"))
     valid = taken.is_not_null().to_numpy() if taken.null_count() else None
     if kind == "string":
         array = taken.fill_null("").cast(pl.Binary).to_arrow()
@@ -258,3 +260,12 @@ def _column(series: pl.Series, kind: str, rows: np.ndarray) -> tuple[Column, int
     if kind == "time":
         taken = taken.dt.cast_time_unit("us").to_physical()
     return Column(taken.cast(pl.Int64).fill_null(0).to_numpy(), valid), 0
+
+
+def _lists(series: pl.Series, kind: str) -> tuple[Column, int]:
+    """A column of lists: the elements of all of them as one column of a kind, and how many each."""
+    lengths = series.list.len().fill_null(0).to_numpy().astype(np.int64)
+    # Of an empty list, and of none, `explode` would make a null.
+    elements = series.filter(pl.Series(lengths > 0)).explode()
+    column, count = _column(elements, kind, np.arange(len(elements)))
+    return Column(column.values, column.valid, lengths=lengths), count

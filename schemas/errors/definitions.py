@@ -112,7 +112,7 @@ class BadParameter(DefinitionFault):
 
 
 class BadType(DefinitionFault):
-    """Something other than one of the five types where a column's type belongs."""
+    """Something that is no type of a column, or that cannot be it there."""
 
     code = "TG-117"
 

@@ -20,7 +20,7 @@ from ..errors import (
     shown,
 )
 from ..time import CENTURY_US, format_duration, parse_duration
-from ..types import TYPES, DataType
+from ..types import ITEM_TYPES, TYPES, DataType
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -105,9 +105,15 @@ def column_faults(columns: Any, what: str, place: str) -> Iterator[DefinitionFau
                 "this is not a column type",
                 where=at,
                 got=shown(dtype),
-                expected=f"one of tg.{', tg.'.join(TYPES)}",
-                hint="for integers that are instants: tg.Timestamp.of('s'), 'ms' or 'us'",
+                expected=f"one of tg.{', tg.'.join(TYPES)}, or tg.List(…) of one",
+                hint=_type_hint(dtype),
             )
+
+
+def _type_hint(dtype: Any) -> str:
+    if isinstance(dtype, DataType) and dtype.item is not None:
+        return f"lists are of tg.{', tg.'.join(map(str, ITEM_TYPES))}, and not nested"
+    return "for integers that are instants: tg.Timestamp.of('s'), 'ms' or 'us'"
 
 
 def unknown_column(name: Any, stream: Stream, place: str) -> UnknownColumn:
@@ -138,7 +144,7 @@ def has(mapping: Mapping[Any, Any], name: Any) -> bool:
 
 
 def is_type(value: Any) -> bool:
-    """Whether this is one of the five column types."""
+    """Whether this is a type that a column may have."""
     return isinstance(value, DataType) and value.known
 
 

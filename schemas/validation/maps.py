@@ -56,7 +56,9 @@ def map_faults(
             where=f"{place}, by",
             got=f"an expression of type {category}",
             expected=f"one of kind {', '.join(CATEGORY_KINDS)}",
-            hint="make classes of it, as in pl.col('x').floor().cast(pl.Int64)",
+            hint="send the one that matters in a column of its own"
+            if category.item is not None
+            else "make classes of it, as in pl.col('x').floor().cast(pl.Int64)",
         )
     if isinstance(window, SeriesSpec | OrderedSpec):
         yield BadWindow(

@@ -31,7 +31,7 @@ def ordered_faults(window: Any, place: str) -> Iterator[DefinitionFault]:
 def pair_faults(
     window: Any, name: str, signature: Signature, place: str
 ) -> Iterator[DefinitionFault]:
-    """An aggregate over two columns in a window that keeps the rows of one."""
+    """An aggregate over two columns, or lists, in a window that keeps one value an event."""
     if signature.second is not None and isinstance(window, LastSpec | SinceSpec):
         yield BadWindow(
             f"{name} reads two columns, and such a window keeps the values of one",
@@ -39,6 +39,13 @@ def pair_faults(
             got=shown(window),
             expected="sliding(…), session(…) or another window of time",
             hint="or aggregate one expression of both, as in pl.col('a') * pl.col('b')",
+        )
+    if "list" in signature.kinds and isinstance(window, LastSpec | SinceSpec):
+        yield BadWindow(
+            f"{name} reads lists, and such a window keeps a single value of an event",
+            where=place,
+            got=shown(window),
+            expected="sliding(…), session(…) or another window of time",
         )
 
 

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..definitions import Kafka
-from ..errors import BadEventTime, BadKey, BadSource, DefinitionFault, MixedUp, one_of, shown
+from ..errors import (
+    BadEventTime,
+    BadKey,
+    BadSource,
+    BadType,
+    DefinitionFault,
+    MixedUp,
+    one_of,
+    shown,
+)
 from ..time import SECOND_US
 from ..types import DataType, Float64
 from .checks import (
@@ -33,9 +42,12 @@ def entity_faults(entity: Any) -> Iterator[DefinitionFault]:
     if not isinstance(entity.keys, Mapping):
         return
     for name, dtype in entity.keys.items():
-        if is_type(dtype) and dtype == Float64:
+        if is_type(dtype) and (dtype == Float64 or dtype.item is not None):
+            why = "a float cannot be part of a key, since equal numbers may differ in their bits"
+            if dtype.item is not None:
+                why = "a list cannot be part of a key"
             yield BadKey(
-                "a float cannot be part of a key, since equal numbers may differ in their bits",
+                why,
                 where=f"{place}, key {shown(name)}",
                 got=str(dtype),
                 expected="String, Int64, Bool or Timestamp",
@@ -57,6 +69,13 @@ def stream_faults(stream: Any) -> Iterator[DefinitionFault]:
         by = stream.partition_by
         if by is not None and not has(stream.schema, by):
             yield unknown_column(by, stream, f"{place}, partition_by")
+        elif by is not None and is_type(stream.schema[by]) and stream.schema[by].item is not None:
+            yield BadType(
+                "events cannot be spread over partitions by a list",
+                where=f"{place}, partition_by",
+                got=f"{shown(by)} of type {stream.schema[by]}",
+                expected="a column of a plain type, such as the key's",
+            )
     yield from _unique_faults(stream, place)
     if stream.source is not None:
         yield from _source_faults(stream.source, f"{place}, source")

@@ -282,17 +282,26 @@ def _part(
     dtype, faults = _expression(given, stream, place)
     if dtype is None or dtype.kind in kinds:
         return dtype, faults
-    takers = [
-        other for other, one in SIGNATURES.items() if dtype.kind in one.kinds and not one.second
-    ]
     refused = UnsupportedInput(
         f"{name} has no meaning for a {dtype.name}",
         where=place,
         got=f"an input of type {dtype}",
         expected=f"one of kind {', '.join(sorted(kinds))}",
-        hint=f"cast it if it holds numbers; {', '.join(takers[:6])} and others take it",
+        hint=_takers(dtype, kinds),
     )
     return None, (refused,)
+
+
+def _takers(dtype: DataType, kinds: frozenset[Kind]) -> str:
+    """Which aggregates there are for an input that this one does not take."""
+    takers = [
+        other for other, one in SIGNATURES.items() if dtype.kind in one.kinds and not one.second
+    ]
+    if dtype.item is not None:
+        return f"of lists there is agg.{', agg.'.join(takers)}"
+    if kinds == {"list"}:
+        return "agg.distinct gives the different values of a column that holds no lists"
+    return f"cast it if it holds numbers; {', '.join(takers[:6])} and others take it"
 
 
 def _parameter_faults(

@@ -34,6 +34,7 @@ SCHEMA = {
     "amount": tg.Float64,
     "items": tg.Int64,
     "online": tg.Bool,
+    "tags": tg.List(tg.String),
     "at": tg.Timestamp,
 }
 PAYMENTS = tg.Stream("payments", schema=SCHEMA, event_time="at")
@@ -62,6 +63,7 @@ ENTITIES = {
     "a name that is no text": tg.Entity(7, keys={"card_id": tg.String}),  # type: ignore[arg-type]
     "no key": tg.Entity("card", keys={}),
     "keys that are no dict": tg.Entity("card", keys=["card_id"]),  # type: ignore[arg-type]
+    "a list as key": tg.Entity("card", keys={"card_id": tg.List(tg.String)}),
     "a float key": tg.Entity("card", keys={"card_id": tg.Float64}),
     "a Python type": tg.Entity("card", keys={"card_id": str}),  # type: ignore[dict-item]
 }
@@ -72,6 +74,11 @@ STREAMS = {
     "no time anywhere": stream(schema={"card_id": tg.String}, event_time="at"),
     "an unknown unit": stream(schema=SCHEMA | {"at": tg.Timestamp.of("ns")}),
     "a unit on a float": stream(schema=SCHEMA | {"amount": DataType("Float64", "ms")}),
+    "a list of lists": stream(schema=SCHEMA | {"x": tg.List(tg.List(tg.Int64))}),
+    "a list of instants": stream(schema=SCHEMA | {"x": tg.List(tg.Timestamp)}),
+    "a list as event time": stream(event_time="tags"),
+    "an id that is a list": stream(unique_by="tags"),
+    "partitions by a list": stream(partition_by="tags"),
     "a reserved column": stream(schema=SCHEMA | {"_offset": tg.Int64}),
     "columns that differ in case": stream(schema=SCHEMA | {"Amount": tg.Float64}),
     "a bare number as disorder": stream(disorder=30),
@@ -119,6 +126,9 @@ WHERES = {
     "is_in of a column": where(pl.col("items").is_in(pl.col("amount"))),
     "is_in of whole numbers for floats": where(pl.col("amount").is_in([1, 2])),
     "a cast to a small type": where(pl.col("amount").cast(pl.Int8) > 1),
+    "a list": where(pl.col("tags")),
+    "a list that is null": where(pl.col("tags").is_null()),
+    "the length of a list": where(pl.col("tags").list.len() > 1),
     "a logarithm": where(pl.col("amount").log() > 1),
 }
 
@@ -129,6 +139,20 @@ FEATURES = {
     "a text as window": feature(agg.sum("amount").over("1h")),  # type: ignore[arg-type]
     "a window that was not called": feature(agg.sum("amount").over(lifetime)),  # type: ignore[arg-type]
     "the sum of a text": feature(agg.sum("merchant").over(sliding("1h"))),
+    "the count of a list": feature(agg.count("tags").over(sliding("1h"))),
+    "the union of a text": feature(agg.union("merchant").over(sliding("1h"))),
+    "the union of two lists": feature(
+        agg.union(pl.coalesce("tags", pl.col("tags"))).over(sliding("1h"))
+    ),
+    "a union without a column": feature(tg.agg.AggregateSpec("union", None).over(sliding("1h"))),
+    "a union of too many": feature(agg.union("tags", cap=10_001).over(sliding("1h"))),
+    "a union by a category": feature(agg.union("tags", by="merchant").over(sliding("1h"))),
+    "a sum by a list": feature(agg.sum("amount", by="tags").over(sliding("1h"))),
+    "a union of the last events": feature(agg.union("tags").over(last(5))),
+    "a union since an event": feature(agg.union("tags").over(since(pl.col("online")))),
+    "since a list": feature(agg.count().over(since(pl.col("tags")))),
+    "a list as zone": feature(agg.count().over(calendar("day", tz=pl.col("tags")))),
+    "a list of numbers as default": feature(agg.union("tags").over(sliding("1h"), default=[1])),
     "the mean of a time": feature(agg.mean("at").over(sliding("1h"))),
     "a misspelled column": feature(agg.sum("amonut").over(sliding("1h"))),
     "an expression over rows": feature(agg.sum(pl.col("amount").diff()).over(sliding("1h"))),

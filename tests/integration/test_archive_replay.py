@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tegula.connectors.archive import ArchiveLog
 from tegula.connectors.decode import DecodedBatch
 from tegula.schemas.outcomes import BadRecord, RecordCode
-from tegula.schemas.types import Bool, DataType, Float64, Int64, String, Timestamp
+from tegula.schemas.types import Bool, DataType, Float64, Int64, List, String, Timestamp
 from tegula.state.archive import Archive, ArchiveRows
 from tegula.state.archive_files import ArchiveFiles
 
@@ -19,6 +19,8 @@ SCHEMA: dict[str, DataType] = {
     "count": Int64,
     "value": Float64,
     "flag": Bool,
+    "tags": List(String),
+    "marks": List(Float64),
     "at": Timestamp,
 }
 
@@ -35,6 +37,8 @@ def batch_of(partition: str, offsets: list[int], seed: int) -> ArchiveRows:
             "count": [int(n) - 2**62 if n % 5 else None for n in at[good].tolist()],
             "value": random.normal(size=len(good)),
             "flag": [bool(n % 2) for n in at[good].tolist()],
+            "tags": [["ü", None, ""][: n % 4] if n % 7 else None for n in at[good].tolist()],
+            "marks": [[n / 3] * (n % 3) for n in at[good].tolist()],
             "at": pl.Series(at[good] - 10**12).cast(pl.Datetime("us", "UTC")),
         },
         schema={name: dtype.polars for name, dtype in SCHEMA.items()},

@@ -50,6 +50,11 @@ def ratio(row: Row) -> float | None:
     return None if x is None or not n else x / n
 
 
+def elements(row: list[Any] | None) -> list[Any] | None:
+    """The elements of a list that are not null; None where there are none, as good as no value."""
+    return [one for one in row or () if one is not None] or None
+
+
 INPUTS = {
     "all": Input((), lambda row: True, ()),
     "x": Input(("x",), lambda row: row["x"], ("float",)),
@@ -58,6 +63,8 @@ INPUTS = {
     "yes": Input(("yes",), lambda row: row["yes"], ("bool",)),
     "word": Input(("word",), lambda row: row["word"], ("string",)),
     "at": Input(("at",), lambda row: row["at"], ("time",)),
+    "tags": Input(("tags",), lambda row: elements(row["tags"]), ("list",)),
+    "numbers": Input(("numbers",), lambda row: elements(row["numbers"]), ("list",)),
     "xnx": Input(
         (["x", "n", pl.col("x") * 0.5],),
         lambda row: (row["x"], row["n"], None if row["x"] is None else row["x"] / 2),
@@ -123,7 +130,8 @@ def may_be_over(aggregate: str, source: str, window: str) -> bool:
     """Whether the aggregate of the input can be taken over the kind of window."""
     if window in ("lifetime", *naive.BY_ORDER) and aggregate == "rate":
         return False
-    return window not in ("last", "since") or SIGNATURES[aggregate].second is None
+    signature = SIGNATURES[aggregate]
+    return window not in ("last", "since") or (not signature.second and aggregate != "union")
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,8 @@ class Case:
             "zone": tg.String,
             "x": tg.Float64,
             "n": tg.Int64,
+            "tags": tg.List(tg.String),
+            "numbers": tg.List(tg.Float64),
         }
         stream = tg.Stream(
             "events",
@@ -272,6 +282,8 @@ rows = st.fixed_dictionaries(
         "n": st.integers(-3, 9) | st.none() | st.integers(-(2**40), 2**40),
         "yes": st.none() | st.booleans(),
         "word": words,
+        "tags": st.none() | st.lists(words, max_size=4),
+        "numbers": st.none() | st.lists(floats, max_size=3),
         "zone": mostly(st.sampled_from(ZONES), st.sampled_from(NO_ZONES)),
         "age_us": mostly(ages_us, unlikely_ages_us),
     }

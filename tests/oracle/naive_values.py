@@ -298,6 +298,7 @@ VALUES: Mapping[str, Callable[[Held], Any]] = {
     "top_n_by": top_n_by,
     "last_n_by": last_n_by,
     "distinct": lambda held: sorted(set(held.values), key=text_or_number),
+    "union": lambda held: sorted({one for row in held.values for one in row}, key=text_or_number),
     "mode": mode,
     "entropy": entropy,
     "approx_top_k": lambda held: [value for value, _ in top_k(held)],

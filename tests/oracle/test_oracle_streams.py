@@ -103,6 +103,8 @@ class World:
                 "n": chance.choice([None, chance.randint(-2, 5)]),
                 "yes": chance.choice([None, True, False]),
                 "word": chance.choice([None, "", chance.choice("abcdefg") * chance.randint(1, 9)]),
+                "tags": chance.choice([None, chance.choices(["", "a", "b", "é", None], k=3)]),
+                "numbers": [float(chance.randint(-2, 2)) for _ in range(chance.randint(0, 3))],
                 "zone": chance.choice(ZONES if chance.random() < 0.9 else NO_ZONES),
                 "age_us": int(span_us * (1.05 * chance.random() ** 2 - 0.05)),
             }
@@ -194,6 +196,7 @@ class World:
         turn_us = naive_calendar.next_midnight_us(now_us, zone)
         self.driver.advance_to(turn_us)
         row = {"k": KEYS[0], "x": 1.0, "n": 1, "yes": True, "word": "a", "zone": HERE}
+        row |= {"tags": ["a"], "numbers": []}
         self.send((partition, [{**row, "age_us": age_us} for age_us in (1, 0)]))
         for at_us in (turn_us, turn_us + 1, turn_us + SECOND_US):
             self.driver.advance_to(at_us)

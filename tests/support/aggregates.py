@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ HOUR_BEFORE = Reading(at_us=5_000_000, start_us=5_000_000 - 3_600_000_000, end_u
 
 def column_of(kind: str, values: Sequence[Any]) -> Column:
     """A column of values, None where there is none; of several kinds, of tuples of values."""
+    if kind.startswith("list["):
+        item = kind.removeprefix("list[").removesuffix("]")
+        elements = column_of(item, [one for row in values for one in row or ()])
+        return replace(elements, lengths=np.array([len(row or ()) for row in values], np.int64))
     if "," in kind:
         parts = [
             column_of(one, [row[i] for row in values]) for i, one in enumerate(kind.split(","))

@@ -9,13 +9,17 @@ import polars as pl
 from tegula.connectors.decode import DecodedBatch, JsonDecoder
 from tegula.connectors.source import Payloads, RawBatch
 from tegula.schemas.outcomes import RecordCode
-from tegula.schemas.types import Bool, Float64, Int64, String, Timestamp
+from tegula.schemas.types import Bool, Float64, Int64, List, String, Timestamp
 
 SCHEMA = {
     "card": String,
     "amount": Float64,
     "count": Int64,
     "big spender": Bool,
+    "tags": List(String),
+    "codes": List(Int64),
+    "marks": List(Float64),
+    "flags": List(Bool),
     "at": Timestamp,
     "seen": Timestamp.of("ms"),
 }
@@ -51,7 +55,8 @@ def decoder() -> Decoder:
 
 def verdicts(batch: DecodedBatch) -> dict[int, object]:
     """Per offset: the row, or the code and reason of the bad record; floats bit by bit."""
-    rows = batch.frame.with_columns(pl.col("amount").reinterpret(signed=True)).rows()
+    bits = pl.col("marks").list.eval(pl.element().reinterpret(signed=True))
+    rows = batch.frame.with_columns(pl.col("amount").reinterpret(signed=True), bits).rows()
     result: dict[int, object] = dict(
         zip(
             batch.offsets.tolist(),
@@ -131,6 +136,18 @@ BAD = {
     b'{"at":"2024-05-01T12:00:00Z","seen":999999999999999999}': RecordCode.TIME_OUT_OF_RANGE,
     b'{"at":"2024-05-01T12:00:00Z","seen":9223372036854775807}': RecordCode.TIME_OUT_OF_RANGE,
     b'{"at":"2024-05-01T12:00:00Z","seen":-62135596800001}': RecordCode.TIME_OUT_OF_RANGE,
+    b'{"at":"2024-05-01T12:00:00Z","tags":"a"}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","tags":{"a":1}}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","tags":[["a"]]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","tags":[null,"a",5]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","tags":["a",]}': RecordCode.MALFORMED,
+    b'{"at":"2024-05-01T12:00:00Z","tags":["a"],"tags":["a"]}': RecordCode.DUPLICATE_FIELD,
+    b'{"at":"2024-05-01T12:00:00Z","codes":[1,2.0]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","codes":[true]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","codes":[9223372036854775808]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","marks":["1"]}': RecordCode.WRONG_TYPE,
+    b'{"at":"2024-05-01T12:00:00Z","marks":[1e400]}': RecordCode.MALFORMED,
+    b'{"at":"2024-05-01T12:00:00Z","flags":[0]}': RecordCode.WRONG_TYPE,
     # Times 1000 these wrap around 64 bits to an instant in 1970.
     b'{"at":"2024-05-01T12:00:00Z","seen":18446744073709551}': RecordCode.TIME_OUT_OF_RANGE,
     b'{"at":"2024-05-01T12:00:00Z","seen":-18446744073709551}': RecordCode.TIME_OUT_OF_RANGE,
@@ -156,12 +173,28 @@ GOOD = [
     b'{"at":"2024-05-01T12:00:00Z","twice":1,"twice":2,"":0}',
     b'{"at":"2024-05-01T12:00:00Z","x":{"a":[1,{"b":[2,{"c":{"d":{"e":[]}}}]}]}}',
     b'{"amount":3,"at":"2024-05-01T14:00:00.5+02:00","card":""}',
+    b'{"at":"2024-05-01T12:00:00Z","tags":[],"codes":[],"marks":[],"flags":[]}',
+    b'{"at":"2024-05-01T12:00:00Z","tags":null,"codes":[null],"marks":[ null , 1 ],"flags":null}',
+    b'{"at":"2024-05-01T12:00:00Z","tags":["","\\ud83d\\ude00","\\"],[","TG-202",null,"a","a"]}',
+    '{"at":"2024-05-01T12:00:00Z","tags":["é😀\u2028"],"flags":[true,false,null]}'.encode(),
+    b'{"at":"2024-05-01T12:00:00Z","codes":[-9223372036854775808,9223372036854775807,-0,0]}',
+    b'{"at":"2024-05-01T12:00:00Z","marks":[1,-0.0,-0,0.1,1e-400,123456789012345678901234567890]}',
+    b'{"at":"2024-05-01T12:00:00Z","codes":[%s]}' % b",".join(b"%d" % i for i in range(500)),
     b'{"card":"b", "at":"2024-05-01t12:00:00.123456789z", "seen": -62135596800000}',
 ]
 
 NASTY = [*BAD, *GOOD]
 PLAIN = [
-    orjson.dumps({"card": f"c{i}", "amount": i / 7, "count": i, "at": AT, "more": [i, {"k": i}]})
+    orjson.dumps(
+        {
+            "card": f"c{i}",
+            "amount": i / 7,
+            "count": i,
+            "tags": ["a", None, f"t{i}"][: i % 4],
+            "at": AT,
+            "more": [i, {"k": i}],
+        }
+    )
     for i in range(300)
 ]
 
@@ -192,6 +225,16 @@ TRAPS = [
     (b'{"at":"%s","x":{"a":"b"}}', b'{"at":"%s","x":{"a":"b"},"at":null}'),
     (b'{"at":"%s","x":[1]}', b'{"at":"%s","x":[1,]}'),
     (b'{"at":"%s","x":[1]}', b'{"at":"%s","x":[NaN]}'),
+    (b'{"at":"%s","tags":["a"]}', b'{"at":"%s","tags":["a",1]}'),
+    (b'{"at":"%s","tags":["a"]}', b'{"at":"%s","tags":[["a"]]}'),
+    (b'{"at":"%s","tags":["a"]}', b'{"at":"%s","tags":["a",]}'),
+    (b'{"at":"%s","tags":["a"]}', b'{"at":"%s","tags":[,"a"]}'),
+    (b'{"at":"%s","tags":["a"]}', b'{"at":"%s","tags":"a"}'),
+    (b'{"at":"%s","tags":[]}', b'{"at":"%s","tags":["\\ud800"]}'),
+    (b'{"at":"%s","codes":[1]}', b'{"at":"%s","codes":[1,99999999999999999999]}'),
+    (b'{"at":"%s","codes":[1]}', b'{"at":"%s","codes":[1.0]}'),
+    (b'{"at":"%s","marks":[1]}', b'{"at":"%s","marks":[1,1e999]}'),
+    (b'{"at":"%s","flags":[true]}', b'{"at":"%s","flags":[1]}'),
     (b'{"at":"%s","seen":1}', b'{"at":"%s","seen":18446744073709551}'),
     (b'{"at":"%s","seen":1}', b'{"at":"%s","seen":-18446744073709551}'),
 ]

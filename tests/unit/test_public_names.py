@@ -20,6 +20,7 @@ NAMES = [
     "Float64",
     "Int64",
     "Kafka",
+    "List",
     "Outcome",
     "Status",
     "Stream",

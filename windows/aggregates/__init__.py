@@ -33,7 +33,7 @@ from .skewness import KURTOSIS, SKEW
 from .sums import SUM
 from .support import KINDS, PAIRS
 from .trends import SLOPE
-from .value_counts import DISTINCT, ENTROPY, MODE
+from .value_counts import DISTINCT, ENTROPY, MODE, UNION
 from .vectors import VECTOR_MEAN, VECTOR_SUM
 
 AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
@@ -78,6 +78,7 @@ AGGREGATES: Mapping[str, Aggregate | AggregateAt] = MappingProxyType(
             TOP_N_BY,
             LAST_N_BY,
             DISTINCT,
+            UNION,
             MODE,
             ENTROPY,
             APPROX_TOP_K,

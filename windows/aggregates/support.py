@@ -29,6 +29,9 @@ NUMBERS = ("float", "int", "bool")
 KINDS = ("float", "int", "bool", "time", "string")
 """Every kind of column."""
 
+LISTS = tuple(f"list[{kind}]" for kind in ("float", "int", "bool", "string"))
+"""Every kind of a column of lists."""
+
 PAIRS = tuple(f"{first},{second}" for first in KINDS for second in KINDS)
 """Every kind of a column of pairs."""
 

@@ -29,9 +29,10 @@ from ..algebra import (
 )
 from ..items import Items, closed, listed, opened
 from .lists import FAMILIES, bytes_of_one, one_by_many, whole
-from .support import column_of, empty_bytes, family_of, scalar_of_one
+from .support import LISTS, column_of, empty_bytes, family_of, scalar_of_one
 
 CAP = Whole(10_000, 1000)
+LIST_FAMILIES = {kind: FAMILIES[kind[len("list[") : -1]] for kind in LISTS}
 _PASSED = -1  # the count of the one item that a state past its bound holds
 
 
@@ -55,8 +56,9 @@ class ValueCounts:
 
     def lift(self, column: Column | None, order: Order, runs: Runs) -> States:
         column = column_of(column)
-        ones = np.ones(runs.size, np.int64)
-        rows = items.lifted((ones,), column.values, column.valid, runs.ids)
+        ids = runs.ids if column.lengths is None else np.repeat(runs.ids, column.lengths)
+        ones = np.ones(len(ids), np.int64)
+        rows = items.lifted((ones,), column.values, column.valid, ids)
         return closed(self._counted(rows, runs.count), runs.count)
 
     def reduce(self, states: States, runs: Runs) -> States:
@@ -97,14 +99,15 @@ class ValueCounts:
 
 @dataclass(frozen=True, slots=True)
 class OfCounts:
-    """`distinct`, `mode` and `entropy` of a column: exact of up to `cap` different values.
+    """`distinct`, `union`, `mode` and `entropy` of a column: exact of up to `cap` different values.
 
-    `distinct` is the list of the different values, ascending; `mode` the value that comes most
-    often, of equally frequent ones the least; `entropy` is -Σ p·log2 p in bits, where p is the
-    share of a value: 0 where all are equal, 3 for eight equally frequent ones (relative error
-    2**-50). Strings are ordered by their UTF-8 bytes. Nulls are skipped; null over no values; with
-    more different values than `cap` (1000 if not given, at most 10000) the status is OVERFLOW.
-    8 bytes and 16 a different value, with its text; the three share a state.
+    `distinct` is the list of the different values, ascending, and `union` that of the elements of
+    all lists; `mode` the value that comes most often, of equally frequent ones the least; `entropy`
+    is -Σ p·log2 p in bits, where p is the share of a value: 0 where all are equal, 3 for eight
+    equally frequent ones (relative error 2**-50). Strings are ordered by their UTF-8 bytes. Nulls
+    are skipped, as elements too; null over no values; with more different values than `cap` (1000
+    if not given, at most 10000) the status is OVERFLOW. 8 bytes and 16 a different value, with its
+    text; those of one column share a state.
 
     >>> runs, order = Runs(np.array([0]), 4), Order(*[np.arange(4)] * 3)
     >>> words = pa.array([b"b", b"a", b"c", b"b"], pa.large_binary())
@@ -112,6 +115,9 @@ class OfCounts:
     >>> states = (need.monoid.lift(Column(words), order, runs),)
     >>> DISTINCT.finish(states, {})[0].to_pylist(), MODE.finish(states, {})[0].to_pylist()
     ([[b'a', b'b', b'c']], [b'b'])
+    >>> lists = Column(words, lengths=np.array([3, 0, 1, 0]))
+    >>> UNION.finish((need.monoid.lift(lists, order, runs),), {})[0].to_pylist()
+    [[b'a', b'b', b'c']]
     >>> ENTROPY.finish(states, {})[0].tolist()
     [1.5]
     """
@@ -120,9 +126,10 @@ class OfCounts:
 
     def needs(self, input_kind: str | None, params: Mapping[str, Any]) -> tuple[StateNeed, ...]:
         cap = whole(self.name, params, "cap", CAP)
+        families = LIST_FAMILIES if self.name == "union" else FAMILIES
         kinds = {
             kind: (StateNeed(ValueCounts(f"counts_{cap}_{family}", family == "bytes", cap)),)
-            for kind, family in FAMILIES.items()
+            for kind, family in families.items()
         }
         return family_of(self.name, input_kind, kinds)
 
@@ -130,7 +137,7 @@ class OfCounts:
         assert input_type is not None, "`needs` refuses a missing column before"
         if self.name == "entropy":
             return Float64
-        return list_of(input_type) if self.name == "distinct" else input_type
+        return list_of(input_type) if self.name == "distinct" else input_type  # a list, if `union`
 
     def finish(self, states: tuple[States, ...], params: Mapping[str, Any]) -> tuple[Values, Codes]:
         (state,) = states
@@ -140,7 +147,7 @@ class OfCounts:
         held = np.bincount(rows.ids, minlength=size)
         codes = np.where(held > 0, VALUE, NULL).astype(np.uint8)
         codes[rows.ids[counts == _PASSED]] = OVERFLOW
-        if self.name == "distinct":
+        if self.name in ("distinct", "union"):
             return listed(rows, rows.values(1), size), codes
         if self.name == "entropy":
             return _entropies(np.maximum(counts, 1), rows.ids, size), codes
@@ -172,5 +179,6 @@ def _entropies(counts: Int64s, ids: Int64s, size: int) -> Values:
 
 
 DISTINCT = OfCounts("distinct")
+UNION = OfCounts("union")
 MODE = OfCounts("mode")
 ENTROPY = OfCounts("entropy")

@@ -57,6 +57,8 @@ values = st.one_of(
     st.just(AT),
     st.datetimes().map(lambda t: t.isoformat() + "Z"),
     st.lists(st.integers(), max_size=2),
+    st.lists(st.none() | st.text(max_size=5), max_size=3),
+    st.lists(st.none() | st.booleans() | st.floats(-1e3, 1e3), max_size=3),
 )
 names = st.one_of(st.sampled_from(sorted(SCHEMA)), st.text(max_size=4))
 objects = st.lists(st.tuples(names, values), max_size=7)

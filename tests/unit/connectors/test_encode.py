@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 from hypothesis import given, settings
@@ -16,12 +17,22 @@ texts = st.one_of(st.sampled_from(["", '"', "\\", "\n\r\x00", "\u2028é𝄞"]), 
 instants = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(
     lambda at: at.replace(tzinfo=UTC)
 )
+
+
+def lists(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | st.lists(st.none() | elements, max_size=4)
+
+
 rows = st.fixed_dictionaries(
     {
         "card": st.none() | texts,
         "amount": st.none() | st.floats(allow_nan=False, allow_infinity=False),
         "count": st.none() | st.integers(-(2**63), 2**63 - 1),
         "big spender": st.none() | st.booleans(),
+        "tags": lists(texts),
+        "codes": lists(st.integers(-(2**63), 2**63 - 1)),
+        "marks": lists(st.floats(allow_nan=False, allow_infinity=False)),
+        "flags": lists(st.booleans()),
         "at": instants,
         "seen": st.none() | instants.map(lambda at: at.replace(microsecond=123_000)),
     }

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.records import AT, AT_US, BAD, GOOD, SCHEMA, one
 
+LISTS = ("tags", "codes", "marks", "flags")
+
 
 @pytest.mark.parametrize(("record", "code"), [(r, c) for r, c in BAD.items() if c])
 def test_a_bad_record_is_set_apart_with_its_code_and_its_bytes(record, code):
@@ -24,6 +26,9 @@ def test_a_good_record_becomes_a_row_with_what_json_says(record):
     assert batch.bad == ()
     row = batch.frame.row(0, named=True)
     fields = json.loads(record)
+    if fields.get("marks") is not None:
+        fields["marks"] = [None if one is None else float(one) for one in fields["marks"]]
+    assert {name: row[name] for name in LISTS} == {name: fields.get(name) for name in LISTS}
     assert {name: row[name] for name in ("card", "count", "big spender")} == {
         name: fields.get(name) for name in ("card", "count", "big spender")
     }
@@ -43,6 +48,9 @@ def test_instants_are_read_in_the_unit_of_their_column():
         ('"amount":"abc"', 'field "amount": expected Float64, got "abc"'),
         ('"count":1.5', 'field "count": expected Int64, got 1.5'),
         (f'"count": {2**64}', f'field "count": expected Int64 (64 bits), got {2**64}'),
+        ('"tags":"a"', 'field "tags": expected List(String), got "a"'),
+        ('"tags":["a",null,["b"]]', 'field "tags", element 2: expected String, got ["b"]'),
+        (f'"codes":[{2**63}]', f'field "codes", element 0: expected Int64 (64 bits), got {2**63}'),
         ('"card":{"a":[1,2]}', 'field "card": expected String, got {"a":[1,2]}'),
         (
             '"seen":1.5',

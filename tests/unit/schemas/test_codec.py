@@ -25,6 +25,7 @@ PAYMENTS = tg.Stream(
         "card_id": tg.String,
         "bank": tg.Int64,
         "amount": tg.Float64,
+        "tags": tg.List(tg.String),
         "at": tg.Timestamp.of("ms"),
     },
     event_time="at",
@@ -47,6 +48,7 @@ SPEND = tg.FeatureView(
         "by_bank": agg.sum("amount", by=pl.col("bank") + 1, where=pl.col("amount") > 0, cap=7).over(
             sliding("1d"), default={"1": 0.0}
         ),
+        "tags": agg.union("tags", where=pl.col("amount") > 0).over(sliding("60m")),
         "each": agg.count(by="bank").over(sliding("1d")),
         "spread": agg.stddev("amount", ddof=0).over(tumbling("1d", current=True)),
         "last_at": agg.last("at").over(lifetime(), description="when it was seen last"),

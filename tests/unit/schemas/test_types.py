@@ -10,6 +10,7 @@ from tegula.schemas.types import (
     DataType,
     Float64,
     Int64,
+    List,
     String,
     Timestamp,
     accepts_value,
@@ -28,10 +29,9 @@ def test_type_has_one_form_in_frames_and_tables(dtype):
 
 
 @pytest.mark.parametrize(
-    "dtype", [list_of(Int64), map_of(Float64), map_of(list_of(Int64))], ids=str
+    "dtype", [list_of(Timestamp), List(Int64), map_of(Float64), map_of(list_of(Int64))], ids=str
 )
 def test_type_of_several_values_has_one_form_in_frames_and_tables(dtype):
-    assert not dtype.known
     assert pl.from_arrow(pa.array([], dtype.arrow)).dtype == dtype.polars
 
 
@@ -41,9 +41,31 @@ def test_timestamp_of_a_unit_is_the_same_in_frames():
     assert Timestamp.of("ms") != Timestamp
 
 
-@pytest.mark.parametrize("dtype", [Timestamp.of("ns"), Float64.of("s"), DataType("Decimal")])
-def test_type_that_is_none_of_the_five_is_not_known(dtype):
+NOT_LISTS = [List(Timestamp), List(List(String)), List(Int64.of("s")), List(str), List(pl.col("x"))]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        Timestamp.of("ns"),
+        Float64.of("s"),
+        DataType("Decimal"),
+        map_of(Int64),
+        DataType("List"),
+        DataType("List", "ms", String),
+        *NOT_LISTS,
+    ],
+    ids=repr,
+)
+def test_type_that_a_column_cannot_have_is_not_known(dtype):
     assert not dtype.known
+
+
+@pytest.mark.parametrize("item", [String, Int64, Float64, Bool], ids=str)
+def test_column_may_hold_lists_of_plain_values(item):
+    assert List(item).known
+    assert List(item) == list_of(item)
+    assert List(item).kind == "list"
 
 
 @pytest.mark.parametrize("dtype", [pl.UInt64, pl.Date, pl.Binary, pl.Datetime("us"), pl.Null])

@@ -20,7 +20,7 @@ GIVEN = {
     "histogram": {"edges": [-1.0, 0.5]},
     **{name: {"n": 2} for name in ("first_n", "last_n", "lag", "top_n", "top_n_by", "last_n_by")},
 }
-COLUMNS = {"float": "x", "int": "n", "bool": "yes", "string": "word", "time": "at"}
+COLUMNS = {"float": "x", "int": "n", "bool": "yes", "string": "word", "time": "at", "list": "tags"}
 WINDOWS = {
     "hour": sliding("1h"),
     "running": tumbling("1h", current=True),
@@ -82,6 +82,7 @@ def test_one_key_has_the_values_that_it_has_among_many(seed):
             "n": tg.Int64,
             "yes": tg.Bool,
             "word": tg.String,
+            "tags": tg.List(tg.String),
             "at": tg.Timestamp.of("us"),
         },
         event_time="at",
@@ -118,7 +119,8 @@ def event(chance: np.random.Generator, now_us: int) -> dict[str, object]:
         "n": int(chance.integers(-2, 6)),
         "yes": bool(chance.integers(0, 2)),
         "word": str(chance.choice(["", "a", "b", "é"])),
+        "tags": chance.choice(["", "a", "b", "é"], int(chance.integers(0, 4))).tolist(),
         "at": now_us - int(chance.integers(0, 900_000_000)),
     }
-    missing = str(chance.choice(["x", "n", "yes", "word", "nothing"]))
+    missing = str(chance.choice(["x", "n", "yes", "word", "tags", "nothing"]))
     return {name: None if name == missing else value for name, value in row.items()}

@@ -26,6 +26,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "top_n_by": {"n": 3},
     "last_n_by": {"n": 3},
     "distinct": {"cap": 50},
+    "union": {"cap": 80},
     "mode": {"cap": 50},
     "entropy": {"cap": 50},
     "histogram": {"edges": [-2.0, 0.0, 0.5]},
@@ -38,6 +39,10 @@ some = {
     "bool": st.integers(0, 1),
     "time": st.integers(0, 2 * 10**15),
     "string": st.sampled_from([b"", b"a", b"a\x00"]) | st.text(max_size=5).map(str.encode),
+}
+some |= {
+    f"list[{kind}]": st.lists(st.none() | some[kind], max_size=4)
+    for kind in ("float", "int", "bool", "string")
 }
 KINDS = [*some, *(f"{first},{second}" for first in some for second in some)]
 CASES = [
@@ -55,7 +60,10 @@ def test_oracle_items_are_those_of_plain_python(name, kind, data):
     parts = [st.none() | some[one] for one in kind.split(",")]
     values = data.draw(st.lists(parts[0] if len(parts) == 1 else st.tuples(*parts), max_size=20))
     cut = data.draw(st.integers(0, max(len(values) - 1, 0)))
-    present = [one for one in values if naive.usable(one)]
+    given = values
+    if kind.startswith("list["):
+        given = [[one for one in row or () if one is not None] or None for row in values]
+    present = [one for one in given if naive.usable(one)]
     expected = None
     if present or name == "histogram":
         expected = VALUES[name](Held(present, range(len(present)), PARAMS[name], 0, 0, 0))
@@ -69,6 +77,20 @@ def test_past_its_bound_a_set_overflows_in_every_grouping(name, kind):
     for cut in range(4):
         assert finished(name, kind, given, {"cap": 3}, cut) is OVERFLOWED
         assert finished(name, kind, given[1:] * 3, {"cap": 3}, cut) is not OVERFLOWED
+
+
+def test_union_past_its_bound_overflows_whether_within_one_list_or_over_many():
+    whole, parts = [[b"a", b"b", b"c"]], [[b"a", b"b"], [], None, [b"b", None, b"c"]]
+    for cap, expected in ((2, OVERFLOWED), (3, [b"a", b"b", b"c"])):
+        assert finished("union", "list[string]", whole, {"cap": cap}) == expected
+        for cut in range(4):
+            assert finished("union", "list[string]", parts, {"cap": cap}, cut) == expected
+
+
+def test_union_keeps_the_state_that_distinct_keeps_of_the_elements():
+    lists = [[3, 1, None], [], None, [3]]
+    elements = [3, 1, None, 3]
+    assert state_of("union", "list[int]", lists, {}) == state_of("distinct", "int", elements, {})
 
 
 def test_overflowed_states_absorb_and_leave_their_neighbours_alone():
