@@ -82,7 +82,8 @@ def add_chunks(
     key, tiles = group(shape, np.concatenate(owners), concat_tiles(parts))
     stamps = Stamps(
         np.full(len(keys), incarnation, np.uint64),
-        np.full(len(keys), commit, np.uint64),
+        # A row that was read from the state while commits went on stays ahead of this one.
+        np.maximum(base.commit, commit).astype(np.uint64),
         base.folded_through,
         base.horizon_us,
     )

@@ -122,6 +122,19 @@ def test_take_adds_nothing_to_a_row_that_is_further_than_the_mark(place):
     check(place, [b"a"])
 
 
+def test_takes_add_nothing_to_a_row_that_is_further_than_several_of_them(place):
+    """A row read from the state while commits went on is ahead of the mark by more than one."""
+    for _ in range(3):
+        place.feeder.commit([(b"a", NOON, 1.0)])
+    offers = place.feeder.taken()
+    place.mirror.catch_up()
+    reread = Mirror(place.feeder.shard, place.writer, place.shapes)
+    reread._mark = Mark(1, 0, (1,))
+    for offer in offers:
+        reread.take([offer])
+        check(place, [b"a"])
+
+
 def test_take_reads_the_outbox_when_an_offer_was_lost(place):
     place.feeder.commit([(b"a", NOON, 1.0)])
     place.feeder.commit([(b"b", NOON, 1.0)])
