@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tegula.engine.runtime.clock import now_us
@@ -20,6 +22,8 @@ from tegula.serving.client import Client
 from tests.services.redis import Cluster, Server
 from tests.support import server
 from tests.support.engines import Project, running
+
+pytestmark = pytest.mark.slow
 
 KEYS = [f"k{n}" for n in range(20)]
 Eventually = Callable[[Callable[[], bool]], None]
@@ -100,6 +104,24 @@ def test_store_that_is_wiped_or_stopped_comes_back_by_itself_and_never_lies(
         eventually(lambda: settled(2))
         eventually(lambda: home.reasons() == "")
         assert engine.is_running
+
+
+def test_store_that_is_wiped_again_and_again_under_load_ends_up_exact(
+    tmp_path: Path, redis: Server, eventually: Eventually, seed: int
+) -> None:
+    home, drawn = Home(tmp_path, redis, commit_interval_ms=5), np.random.default_rng(seed)
+    expected: Counter[str] = Counter()
+    with running(home.project), server.running(home.project.settings, now_us):
+        for turn in range(60):
+            keys = [f"k{n}" for n in drawn.zipf(1.3, 200) % 50]
+            expected.update(keys)
+            home.send(*keys)
+            if turn % 7 == 3:
+                redis.client().flushall()
+            eventually(lambda: home.project.outcomes().get("folded", 0) >= 0.8 * expected.total())
+        eventually(lambda: home.reasons() == "")
+        names = sorted(expected)
+        eventually(lambda: home.counts(*names) == [expected[name] for name in names])
 
 
 def test_home_that_was_put_back_leaves_nothing_newer_readable(
