@@ -17,14 +17,7 @@ from tests.oracle import run
 from tests.oracle.conformance.judge import judge, same
 from tests.support.oracles import oracle
 
-RETRACTION = "rows that are taken back (retraction): retract"
-
 FINDINGS: dict[str, tuple[str, ...]] = {
-    "openmldb.function.test_window_row.3": (
-        "a key of type float (equal floats may differ in their bits)",
-    ),
-    "chronon.mutations.update_value_retracts_old": (RETRACTION,),
-    "chronon.mutations.no_snapshot_only_mutations": (RETRACTION,),
     "duckdb.at_or_before_nulls_infinity": (
         "an event time at infinity",
         "an instant that is null",

@@ -27,6 +27,7 @@ from .experiment import (
     rows_of,
     seen_by,
     type_of,
+    with_text_keys,
 )
 
 SEMANTICS = "times direction tolerance tie known_column how"
@@ -92,11 +93,9 @@ def experiment(case: Mapping[str, Any], done: Translation) -> Experiment:
     columns = {
         name: type_of([row[name] for row in right], name) for name in {*join["by"], *case["take"]}
     }
-    if any(columns.get(name) == tg.Float64 for name in keys):
-        raise Needs("a key of type float (equal floats may differ in their bits)")
     if keys == (EVERYTHING,):
         columns[EVERYTHING] = tg.Bool
-    return Experiment(columns, keys, arrivals, readings, probes)
+    return with_text_keys(Experiment(columns, keys, arrivals, readings, probes))
 
 
 def window_of(join: Mapping[str, Any]) -> Any:

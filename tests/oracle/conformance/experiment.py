@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -189,6 +189,43 @@ def only(given: Mapping[str, Any], known: str, what: str) -> None:
     for name in given:
         if name not in known.split():
             raise Needs(f"the meaning of the field {name!r} of {what}")
+
+
+def with_text_keys(made: Experiment) -> Experiment:
+    """The experiment with keys of type float sent as text beside, as our refusal of them advises.
+
+    Equal numbers have one text: that of the number that they are, zero without its sign.
+    """
+    floats = {name: f"{name}_as_text" for name in made.keys if made.columns[name] == tg.Float64}
+    if not floats:
+        return made
+    return replace(
+        made,
+        columns={**made.columns, **dict.fromkeys(floats.values(), tg.String)},
+        keys=tuple(floats.get(name, name) for name in made.keys),
+        arrivals=[
+            replace(one, row={**one.row, **{to: _text(one.row[of]) for of, to in floats.items()}})
+            for one in made.arrivals
+        ],
+        probes=[
+            replace(
+                probe,
+                key=tuple(
+                    _text(value) if name in floats else value
+                    for name, value in zip(made.keys, probe.key, strict=True)
+                ),
+            )
+            for probe in made.probes
+        ],
+    )
+
+
+def _text(value: float | None) -> str | None:
+    if value is None:
+        return None
+    if value != value:
+        raise Needs("a key that is no number (NaN)")
+    return repr(float(value) + 0.0)
 
 
 def type_of(values: Sequence[Any], what: str) -> DataType:

@@ -1,13 +1,19 @@
 """`pit_over_mutable_rows`: a feature at an instant over rows that are corrected and moved.
 
-Rows that are only added are events: each arrives when it is known, and a query is read before what
-is known at its instant or later. A snapshot instead of the rows before it must give the same.
+Rows are events: each arrives when it is known, and a query is read before what is known at its
+instant or later. One that is taken back is an event like it with sign -1 instead of 1: counts and
+sums are then sums of what is signed, a mean the ratio of two of them. A snapshot instead of the
+rows before it must give the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import polars as pl
+
+from tegula import agg
 
 from . import spans, values
 from .experiment import (
@@ -16,6 +22,7 @@ from .experiment import (
     Experiment,
     Needs,
     Probe,
+    Reading,
     Translation,
     as_ms,
     only,
@@ -23,6 +30,7 @@ from .experiment import (
     type_of,
 )
 
+SIGN, SIGNS = "sign_of_row", {"insert": 1, "retract": -1}
 SEMANTICS = "times visible window late_snapshots null"
 
 
@@ -59,17 +67,19 @@ def experiment(
         if begin is None or change["known_at"] >= begin
     ]
     for change in changes:
-        if change["op"] != "insert":
-            raise Needs(f"rows that are taken back (retraction): {change['op']}")
+        if change["op"] not in SIGNS:
+            raise Needs(f"a change of this kind: {change['op']}")
         only(change, "known_at op row", "a change")
+    signed = any(change["op"] == "retract" for change in changes)
     loaded_us = snapshot["state_as_of"] * MS
     arrivals = [
-        Arrival(as_ms(row["ts"], "ts") * MS, loaded_us, row) for row in rows_of(snapshot)
+        Arrival(as_ms(row["ts"], "ts") * MS, loaded_us, {**row, SIGN: 1})
+        for row in rows_of(snapshot)
     ] + [
         Arrival(
             as_ms(change["row"]["ts"], "ts") * MS,
             max(loaded_us, change["known_at"] * MS),
-            change["row"],
+            {**change["row"], SIGN: SIGNS[change["op"]]},
         )
         for change in changes
     ]
@@ -84,12 +94,30 @@ def experiment(
         where = f"query {number} ({key[0]} at {at_ms})"
         probes.append(Probe(where, feature["name"], key, at_ms * MS, after, query[feature["name"]]))
     rows = [arrival.row for arrival in arrivals]
-    names = [name for name in snapshot["columns"] if name != "ts"]
+    names = [*(name for name in snapshot["columns"] if name != "ts"), SIGN]
     window = spans.between(feature["window_ms"], "closed", "open")
+    make = of_signed if signed else values.reading
     return Experiment(
         columns={name: type_of([row[name] for row in rows], name) for name in names},
         keys=(feature["key"],),
         arrivals=arrivals,
-        readings={feature["name"]: values.reading(feature["agg"], feature["column"], window)},
+        readings={feature["name"]: make(feature["agg"], feature["column"], window)},
         probes=probes,
     )
+
+
+def of_signed(name: str, column: str, window: Any) -> Reading:
+    """An aggregate over rows of which some are taken back, each by one like it with sign -1."""
+    value, sign = pl.col(column), pl.col(SIGN)
+    there = value.is_not_null()
+    count = agg.sum(SIGN, where=there).over(window)
+    total = agg.sum(value * sign).over(window)
+    if name == "count":
+        return Reading({"count": count}, lambda found: found["count"])
+    if name == "sum":
+        parts = {"count": count, "sum": total}
+        return Reading(parts, lambda found: found["sum"] if found["count"] else None)
+    if name == "avg":
+        mean = agg.ratio(value * sign, sign).over(window)
+        return Reading({"mean": mean}, lambda found: found["mean"])
+    raise Needs(f"rows that are taken back from {name}, which is no sum")

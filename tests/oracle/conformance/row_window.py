@@ -28,6 +28,7 @@ from .experiment import (
     Translation,
     only,
     rows_of,
+    with_text_keys,
 )
 from .row_frames import Frame, frame_of
 
@@ -87,8 +88,6 @@ def check(tables: Sequence[Any], types: Mapping[str, str], frame: Frame) -> None
     if types[frame.order_by] not in ("timestamp", "bigint", "int", "smallint"):
         raise Needs(f"an event time of type {types[frame.order_by]}")
     for key in frame.keys:
-        if types[key] in ("float", "double"):
-            raise Needs("a key of type float (equal floats may differ in their bits)")
         if any(row[key] is None for table in (0, *frame.tables) for row in tables[table]):
             raise Needs("null as a key")
     for table in (0, *frame.tables):
@@ -178,7 +177,7 @@ def experiment(
             where = f"row {place} ({given[frame.order_by]}), {name}"
             at_us = (given[frame.order_by] - one.ours.earlier_ms) * MS
             probes.append(Probe(where, name, key, at_us, after[place], row[name]))
-    return Experiment(
+    made = Experiment(
         columns={**columns, TABLE: tg.Int64},
         keys=frame.keys,
         arrivals=arrivals,
@@ -189,6 +188,7 @@ def experiment(
         rel_tol=1e-5,
         abs_tol=1e-9,
     )
+    return with_text_keys(made)
 
 
 def in_us(row: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
