@@ -17,7 +17,7 @@ ARGS ?=
     chaos constraints clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The folders at the top are the package `tegula`. Python finds them through the editable install
 # (one import hook, whatever the checkout is called). Type checkers do not run hooks: for them a
