@@ -61,6 +61,26 @@ def test_cluster_is_asked_once_a_node_for_all_shards(redis_cluster: Cluster, mon
     held.close()
 
 
+def test_sweep_goes_over_all_nodes_of_a_cluster(redis_cluster: Cluster):
+    held = Store(redis_cluster.url)
+    for shard in range(16):
+        writer = held.store.open_writer(PLACE, shard, 1)
+        writer.mark()
+        writer.write([RowWrites(build, [(b"k", b"H")]) for build in (1, 2)], MARK)
+        writer.keep_builds({1})
+
+    def row_count() -> int:
+        return sum(len(held.keys(one.client())) for one in redis_cluster.servers)
+
+    assert row_count() == 32
+    while not held.store.sweep.is_done:
+        held.store.sweep.step()
+    assert row_count() == 16
+    for shard in range(16):
+        assert held.reader.read(shard, 1, [b"k"]) == (MARK, [(b"H", None)])
+    held.close()
+
+
 def _counted(connection: Any, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     sent: list[object] = []
     made = connection.send_packed_command
