@@ -104,17 +104,18 @@ def arguments_are_not_changed(case: MonoidCase, draw: Draw) -> None:
 def _thawed_input(rows: Rows) -> tuple[Column | None, Order]:
     column, order = rows.column(), rows.order
     if column is not None:
-        parts: tuple[Any, ...] = (column.values, column.valid, column.beside)
-        values, valid, beside = (
+        parts: tuple[Any, ...] = (column.values, column.valid, column.beside, column.lengths)
+        values, valid, beside, lengths = (
             one.copy() if isinstance(one, np.ndarray) else one for one in parts
         )
-        column = Column(values, valid, beside)
+        column = Column(values, valid, beside, lengths=lengths)
     return column, Order(order.event_us.copy(), order.ordinal.copy(), order.offset.copy())
 
 
 def _input_bits(column: Column | None, order: Order) -> Any:
     parts: list[Any] = [order.event_us, order.ordinal, order.offset]
-    parts += [] if column is None else [column.values, column.valid, column.beside]
+    if column is not None:
+        parts += [column.values, column.valid, column.beside, column.lengths]
     return [bits(one) for one in parts if one is not None]
 
 

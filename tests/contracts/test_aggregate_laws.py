@@ -32,6 +32,11 @@ MONOID_CASES = {
     for aggregate in reversed(AGGREGATES.values())
     for case in reversed(list(laws.monoid_cases(aggregate, {})))
 }
+LIST_CASES = {
+    f"{case.monoid.name} of {case.kind}": case
+    for case in laws.monoid_cases(AGGREGATES["union"], {})
+}
+"""States that have their cases above, lifted from lists too."""
 AGGREGATE_CASES = {
     f"{name}-{case.kind}": case
     for name, aggregate in AGGREGATES.items()
@@ -39,11 +44,12 @@ AGGREGATE_CASES = {
 }
 
 
-@pytest.mark.parametrize("name", MONOID_CASES)
+@pytest.mark.parametrize("name", [*MONOID_CASES, *LIST_CASES])
 @pytest.mark.parametrize("law", MONOID_LAWS)
 def test_law(law, name, seed):
     few = FEW if law in PLAIN else EXAMPLES
-    try_law(MONOID_LAWS[law], MONOID_CASES[name], examples=few, seed=seed)
+    case = LIST_CASES[name] if name in LIST_CASES else MONOID_CASES[name]
+    try_law(MONOID_LAWS[law], case, examples=few, seed=seed)
 
 
 @pytest.mark.parametrize("name", AGGREGATE_CASES)
