@@ -6,7 +6,7 @@ python -m tests.chaos [--kills N] [--seed S] [--per-second N]
 from __future__ import annotations
 
 import argparse
-import random
+import secrets
 import sys
 import tempfile
 import time
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="what happens; without: any")
     parser.add_argument("--per-second", type=int, default=300, help="events produced")
     options = parser.parse_args(arguments)
-    seed = random.randrange(2**32) if options.seed is None else options.seed
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
     began_s = time.monotonic()
