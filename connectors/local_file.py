@@ -59,19 +59,24 @@ def create(path: Path, stream: str, partitions: int) -> None:
             draft.unlink(missing_ok=True)
 
 
+def existing(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there, for any thread; it never makes an empty one."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
 def connect(path: Path, stream: str) -> tuple[sqlite3.Connection, str, int]:
     """A connection to the log of `stream`, the log's identity, and its number of partitions.
 
     Raises `FormatUnknown` if the file is none, or another stream's.
     """
     with named_errors(path):
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",  # rw: never make an empty file in its place
-            uri=True,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        db = existing(path)
         try:
             (application,) = db.execute("PRAGMA application_id").fetchone()
             (version,) = db.execute("PRAGMA user_version").fetchone()

@@ -29,13 +29,12 @@ import xxhash
 
 from ..schemas.errors import FormatUnknown
 from ..schemas.redriven import REDRIVEN_PREFIX
-from .local_file import damaged, named_errors, writing
+from .local_file import damaged, existing, named_errors, writing
 from .payloads import Payloads
 from .source import Origins, RawBatch
 
 APPLICATION_ID: Final = 0x54475244  # "TGRD" in the file's header
 FORMAT_VERSION: Final = 1
-_BUSY_TIMEOUT_S: Final = 30.0
 _TABLES: Final = """
 CREATE TABLE log (identity TEXT NOT NULL, stream TEXT NOT NULL);
 CREATE TABLE records (
@@ -164,13 +163,7 @@ class RedriveFile:
         if not self._path.exists():
             return
         with named_errors(self._path):
-            db = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            db = existing(self._path)
             try:
                 (application,) = db.execute("PRAGMA application_id").fetchone()
                 (version,) = db.execute("PRAGMA user_version").fetchone()

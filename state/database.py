@@ -23,6 +23,7 @@ from rocksdict import (
     Options,
     Rdict,
     RdictIter,
+    ReadOptions,
     WriteBufferManager,
 )
 
@@ -75,6 +76,18 @@ def is_at_row(rows: RdictIter) -> bool:
     with named_faults("the state"):
         rows.status()
     return False
+
+
+def rows_of(database: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The rows whose keys begin with `prefix`, in order."""
+    rows = database.iter(ReadOptions())
+    rows.seek(prefix)
+    while is_at_row(rows):
+        key: bytes = rows.key()
+        if not key.startswith(prefix):
+            return
+        yield key, rows.value()
+        rows.next()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ behind its coarse tiles, are rows beside (`segments.py`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from rocksdict import Checkpoint, Rdict, RdictIter, ReadOptions, WriteBatch
 from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
 from .bodies import check_parts, is_directory, parts_in
-from .database import Memory, is_at_row, named_faults, open_database
+from .database import Memory, is_at_row, named_faults, open_database, rows_of
 from .mirrored import Mirrored
 from .outbox import Outbox
 from .packing import CHUNK, FOLDED_THROUGH_AT, pack
@@ -262,7 +262,7 @@ class Shard:
         """Delete every row of a build, in batches; its positions too."""
         prefix = build_prefix(build)
         batch = WriteBatch(raw_mode=True)
-        for key, _ in self._scan(prefix, prefix):
+        for key, _ in rows_of(self._database, prefix):
             batch.delete(key)
             if batch.len() >= 10_000:
                 self._write(batch)
@@ -309,19 +309,8 @@ class Shard:
             self._database.close()
 
     def _read_positions(self) -> Iterable[tuple[tuple[int, int], Applied]]:
-        for key, value in self._scan(POSITION_PREFIX, POSITION_PREFIX):
+        for key, value in rows_of(self._database, POSITION_PREFIX):
             yield parse_position_key(key), Applied.decode(value)
-
-    def _scan(self, first: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The rows from key `first` on whose keys begin with `prefix`, in order."""
-        rows = self._database.iter(ReadOptions())
-        rows.seek(first)
-        while is_at_row(rows):
-            key: bytes = rows.key()
-            if not key.startswith(prefix):
-                return
-            yield key, rows.value()
-            rows.next()
 
 
 def _read_key(get: _Get, rows: RdictIter, base: bytes) -> StoredKey:

@@ -22,9 +22,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rocksdict import Rdict, ReadOptions, WriteBatch
+from rocksdict import Rdict, WriteBatch
 
-from .database import is_at_row, named_faults
+from .database import named_faults, rows_of
 from .rows import BUCKET_PREFIX, COPY_PREFIX, ID_PREFIX, JUDGED_PREFIX
 
 _BUCKET: Final = struct.Struct(">IQ")
@@ -127,14 +127,7 @@ class SeenIds:
 
     def _rows(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         with named_faults(self._path):
-            rows = self._database.iter(ReadOptions())
-            rows.seek(prefix)
-            while is_at_row(rows):
-                key: bytes = rows.key()
-                if not key.startswith(prefix):
-                    return
-                yield key, rows.value()
-                rows.next()
+            yield from rows_of(self._database, prefix)
 
 
 def _id_key(stream: int, digest: bytes) -> bytes:

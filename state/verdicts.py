@@ -18,9 +18,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rocksdict import Rdict, ReadOptions, WriteBatch
+from rocksdict import Rdict, WriteBatch
 
-from .database import is_at_row, named_faults
+from .database import named_faults, rows_of
 from .rows import VERDICT_PREFIX
 
 _KEY: Final = struct.Struct(">IQ")
@@ -59,14 +59,7 @@ class Verdicts:
     def _rows(self, ordinal: int) -> Iterator[tuple[bytes, bytes]]:
         prefix = VERDICT_PREFIX + ordinal.to_bytes(4, "big")
         with named_faults(self._path):
-            rows = self._database.iter(ReadOptions())
-            rows.seek(prefix)
-            while is_at_row(rows):
-                key: bytes = rows.key()
-                if not key.startswith(prefix):
-                    return
-                yield key, rows.value()
-                rows.next()
+            yield from rows_of(self._database, prefix)
 
 
 def _offsets(value: bytes) -> NDArray[np.int64]:

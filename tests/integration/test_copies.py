@@ -10,6 +10,8 @@ import tegula as tg
 from tegula import agg
 from tegula.schemas.errors import DefinitionErrors
 from tegula.schemas.time import DAY_US, HOUR_US, MINUTE_US
+from tegula.state.database import rows_of
+from tegula.state.rows import ID_PREFIX
 
 AT = 1_714_564_800_000_000
 NAME = tg.Entity("name", keys={"k": tg.String})
@@ -132,9 +134,7 @@ def test_ids_are_dropped_when_the_watermark_has_passed_them(driver):
     driver.settle()
     driver.send("events", [event("newer", at_us=AT + DAY_US - 1)], partition="0")
     driver.settle()
-    rows = [
-        row for shard in driver.engine.shards for row in shard._scan(b"\0\0\0\0d", b"\0\0\0\0d")
-    ]
+    rows = [row for shard in driver.engine.shards for row in rows_of(shard._database, ID_PREFIX)]
     assert len(rows) == 2
 
 

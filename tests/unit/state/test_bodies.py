@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tegula.schemas.errors import StateCorrupt
 from tegula.schemas.zones import periods
 from tegula.state import bodies
+from tegula.state.database import rows_of as rows_from
 from tegula.state.fold import gather
 from tegula.state.mirror import Mirror
 from tegula.state.online.lmdb import LmdbWriter
@@ -51,7 +52,7 @@ def feeder(tmp_path: Path) -> Iterator[Feeder]:
 def rows_of(shard: Shard, key: bytes) -> dict[bytes, bytes]:
     """All rows of a key in the state, by their suffix."""
     prefix = build_prefix(1) + key
-    return {place[len(prefix) :]: block for place, block in shard._scan(prefix, prefix)}
+    return {place[len(prefix) :]: block for place, block in rows_from(shard._database, prefix)}
 
 
 def parts_of(feeder: Feeder, key: bytes) -> list[int]:
