@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 from tegula.schemas.errors import UnsupportedExpression
-from tegula.schemas.expressions import lower
-from tegula.schemas.nodes import result_type
+from tegula.schemas.expressions import lower, result_type
 from tegula.schemas.types import Int64, List, String
 from tests.unit.schemas.test_expressions import SCHEMA
 
