@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
-JOBS ?= 2
+JOBS ?= 3
 NAME ?=
 SEEDS ?= 200
 KILLS ?= 100
@@ -13,7 +13,7 @@ SEED ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services lint types test unit golden demo bench mutate simulate simulate-mutants \
+.PHONY: help setup services lint types test deep unit golden demo bench mutate simulate simulate-mutants \
     chaos constraints clean
 
 help:  ## Show this list
@@ -52,6 +52,10 @@ types: setup  ## mypy (strict) and pyright
 
 test: setup services lint types  ## Everything: rules, types, and every kind of test
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+deep: setup services  ## The same with many more examples and seeds: hours
+	TEGULA_ORACLE_EXAMPLES=1000 TEGULA_SIMULATION_SEEDS=500 \
+	    $(BIN)/pytest -n $(JOBS) --dist loadgroup --hypothesis-profile=deep $(ARGS)
 
 unit: setup  ## The quick part of the tests
 	$(BIN)/pytest -q -m "not slow and not services" tests/unit $(ARGS)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from ..schemas.definitions import Definitions
+from ..schemas.definitions import Definitions, Feature
 from ..schemas.errors import (
     OwnAggregateChanged,
     OwnAggregateFailed,
@@ -131,7 +131,9 @@ class OwnAggregates:
 
 def own_aggregates_of(definitions: Definitions) -> tuple[OwnAggregate, ...]:
     """The handles that definitions hold, each once."""
-    specs = [one.aggregate for view in definitions.views for one in view.features.values()]
+    # Also of definitions that nobody has validated yet.
+    features = [one for view in definitions.views for one in view.features.values()]
+    specs = [one.aggregate for one in features if isinstance(one, Feature)]
     return tuple(dict.fromkeys(spec.own for spec in specs if spec.own is not None))
 
 

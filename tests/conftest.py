@@ -35,9 +35,8 @@ _COMMON = {
     "print_blob": True,
     "suppress_health_check": (HealthCheck.too_slow,),
 }
-settings.register_profile("dev", max_examples=50, **_COMMON)
-settings.register_profile("ci", max_examples=100, **_COMMON)
-settings.register_profile("deep", max_examples=5_000, **_COMMON)
+settings.register_profile("short", max_examples=25, **_COMMON)
+settings.register_profile("deep", max_examples=1_000, **_COMMON)
 
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         drawn = os.environ.setdefault("PYTEST_RUN_SEED", str(secrets.randbelow(2**32)))
         config.option.hypothesis_seed = drawn
     if config.option.hypothesis_profile is None:
-        settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+        settings.load_profile("short")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.world import Chaos
 
-KILLS = 3
+KILLS = 2
 
 
 @pytest.mark.services

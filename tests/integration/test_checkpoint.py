@@ -249,8 +249,8 @@ def test_restored_state_behind_the_beginning_of_its_log_is_told(home, monkeypatc
     bounds = LocalLog.bounds
 
     def forgetful(log: LocalLog, partition: str) -> tuple[int, int]:
-        first, end = bounds(log, partition)
-        return (end, end) if partition == "0" else (first, end)
+        _, end = bounds(log, partition)
+        return end, end
 
     monkeypatch.setattr(LocalLog, "bounds", forgetful)
     with pytest.raises(LogTruncated):

@@ -69,7 +69,7 @@ def rows_at(kept: list, late: list, horizon_age_us: int | None) -> Rows:
     return rows_of(BUILD, kept, horizon_us, late)
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True)
 @given(events, events, horizons_us, aheads_us)
 def test_law_one_key_of_days_is_one_key_by_columns(kept, late, horizon_age_us, ahead_us):
     rows, at_us = rows_at(kept, late, horizon_age_us), NOON_US + ahead_us
@@ -102,7 +102,7 @@ def moved_shape(by_us: int) -> Shape:
     return replace(SHAPE, features=features)
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True)
 @given(events, events, horizons_us, aheads_us, st.sampled_from([-2, -1, 1, 2]))
 def test_law_moved_midnights_are_left_to_columns_where_they_cut_a_day(
     kept, late, horizon_age_us, ahead_us, hours

@@ -62,7 +62,7 @@ def by_columns(rows: Rows, at_us: int) -> SingleAnswer:
     return SingleAnswer([c.values[0] for c in columns], [int(c.statuses[0]) for c in columns])
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=100, deadline=None, print_blob=True)
 @given(
     kept=events,
     late=events,

@@ -72,7 +72,7 @@ instants_us = st.one_of(
 events = st.lists(st.tuples(st.just(0), instants_us, st.integers(-9, 9).map(float)), max_size=12)
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True)
 @given(
     windows=st.lists(windows, min_size=1, max_size=4, unique=True),
     steps=st.lists(st.tuples(events, instants_us), min_size=1, max_size=4),

@@ -135,7 +135,7 @@ def check(key: Key, at_us: int) -> None:
             assert (status is not Status.NOT_FOUND) == (newest_us >= oldest_us and bool(raw))
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=100, deadline=None, print_blob=True)
 @given(
     windows=st.lists(windows, min_size=1, max_size=4, unique=True),
     steps=st.lists(st.tuples(events, instants_us), min_size=1, max_size=4),
