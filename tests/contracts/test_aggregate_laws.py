@@ -16,8 +16,8 @@ from tegula.testing.laws import AGGREGATE_LAWS, MONOID_LAWS, try_law
 from tegula.windows.aggregates import AGGREGATES, MONOIDS
 from tegula.windows.algebra import Monoid
 
-EXAMPLES = 40
-FEW = 10
+EXAMPLES = 15
+FEW = 5
 """For laws that do not depend on which rows are drawn, but for their kind."""
 PLAIN = {
     "arguments_are_not_changed",

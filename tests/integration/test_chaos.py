@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.world import Chaos
 
-KILLS = 2
+KILLS = 1
 
 
 @pytest.mark.services

@@ -136,7 +136,7 @@ def drawn_window(chance: random.Random, table_count: int) -> dict[str, Any]:
 @pytest.mark.slow
 def test_oracle_row_frames_are_translated_to_what_they_say(seed):
     chance = random.Random(seed)
-    for _ in range(4):
+    for _ in range(2):
         case = drawn(chance)
         file = {"kind": "row_window", "cases": [case]}
         result = judge("drawn", run.translated(row_window, case, file))

@@ -98,7 +98,7 @@ def test_one_key_has_the_values_that_it_has_among_many(seed):
     keys = ["a", "b", *(f"nobody {i}" for i in range(100))]
     chance = np.random.default_rng(seed)
     with tg.TestDriver(view, at=START_US) as driver:
-        for _ in range(6):
+        for _ in range(3):
             driver.advance_to(driver.clock() + int(chance.integers(1, 20 * 60_000_000)))
             driver.send("events", [event(chance, driver.clock()) for _ in range(25)])
             driver.advance_to(driver.clock() + 1)
