@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from ..schemas.definitions import Definitions, Feature
 from ..schemas.errors import (
@@ -132,7 +132,7 @@ class OwnAggregates:
 def own_aggregates_of(definitions: Definitions) -> tuple[OwnAggregate, ...]:
     """The handles that definitions hold, each once."""
     # Also of definitions that nobody has validated yet.
-    features = [one for view in definitions.views for one in view.features.values()]
+    features: list[Any] = [one for view in definitions.views for one in view.features.values()]
     specs = [one.aggregate for one in features if isinstance(one, Feature)]
     return tuple(dict.fromkeys(spec.own for spec in specs if spec.own is not None))
 
