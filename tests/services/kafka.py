@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -32,6 +31,8 @@ from confluent_kafka.admin import (
     NewPartitions,
     NewTopic,
 )
+
+from tests.services.started import Started
 
 HERE = Path(__file__).parent
 VERSION = "4.3.1"
@@ -74,13 +75,12 @@ rootLogger.appenderRef.c.ref=C
 """
 
 
-class Broker:
-    """A broker in `folder`: its data, its `broker.log`, its ports; may be stopped and started."""
+class Broker(Started):
+    """A broker in `folder`: its data, its `kafka.log`, its ports; may be stopped and started."""
 
     def __init__(self, folder: Path, jars: Path) -> None:
-        self._folder = folder
+        super().__init__(folder, "Kafka")
         self._jars = jars
-        self._process: subprocess.Popen[bytes] | None = None
         self._ports = dict(zip(("plain", "sasl", "controller"), free_ports(3), strict=True))
         self._properties = folder / "server.properties"
 
@@ -94,46 +94,12 @@ class Broker:
         """Where clients must be `USER` with `PASSWORD` (SASL PLAIN)."""
         return f"127.0.0.1:{self._ports['sasl']}"
 
-    @property
-    def pid(self) -> int:
-        """The process id of the running broker."""
-        assert self._process is not None, "the broker is not running"
-        return self._process.pid
-
     def start(self) -> None:
         """Start the broker and wait until it answers; formats its storage the first time."""
         if not self._properties.exists():
             self._format()
-        with (self._folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._java(), "kafka.Kafka", str(self._properties)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline_s:
-                self.stop()
-                pytest.fail(f"Kafka did not start:\n{self.log_tail()}")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop the broker, by its process id, and wait until it is gone."""
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def log_tail(self) -> str:
-        """Where the broker's log is, and its last lines."""
-        path = self._folder / "broker.log"
-        lines = path.read_text(errors="replace").splitlines()[-20:]
-        return "\n".join([str(path), *lines])
+        command = [*self._java(), "kafka.Kafka", str(self._properties)]
+        self._run(command, self._answers, _START_TIMEOUT_S)
 
     def create_topic(
         self,

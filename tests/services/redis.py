@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,13 +22,14 @@ import pytest
 import redis
 
 from tests.services.kafka import free_ports
+from tests.services.started import Started
 
 _START_TIMEOUT_S = 60.0
 _SLOTS = 16_384
 _PAUSE = threading.Event()
 
 
-class Server:
+class Server(Started):
     """A server in `folder`: its data and its log; may be stopped and started. `more` are options.
 
     `persists`: it keeps what it holds through a graceful stop.
@@ -39,10 +38,9 @@ class Server:
     def __init__(
         self, folder: Path, port: int, more: Sequence[str] = (), *, persists: bool = False
     ) -> None:
-        self._folder = folder
+        super().__init__(folder, "Redis")
         self.port = port
         self._options = [*("--save", "3600 1" if persists else ""), *more]
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -63,33 +61,7 @@ class Server:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self._folder), "--appendonly", "no", *self._options]
-        with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
-            _PAUSE.wait(0.01)
-            if self._process.poll() is not None or time.monotonic() > deadline_s:
-                self.stop()
-                pytest.fail(f"Redis did not start:\n{self.log_tail()}")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop the server, by its process id, and wait until it is gone."""
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def log_tail(self) -> str:
-        """Where the server's log is, and its last lines."""
-        path = self._folder / "redis.log"
-        return "\n".join([str(path), *path.read_text(errors="replace").splitlines()[-20:]])
+        self._run(command, self._answers, _START_TIMEOUT_S)
 
     def _answers(self) -> bool:
         try:
