@@ -12,8 +12,11 @@ KILLS ?= 100
 SEED ?=
 ARGS ?=
 
+# Images for containers set it; each process would compile all of Tegula again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup services lint types test deep unit golden demo bench mutate simulate simulate-mutants \
+.PHONY: help setup services lint mypy pyright types test deep unit golden demo bench mutate simulate simulate-mutants \
     chaos constraints clean
 
 help:  ## Show this list
@@ -46,9 +49,11 @@ lint: setup  ## Style, format and import rules
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache
 
+mypy pyright: setup
+	$(BIN)/$@
+
 types: setup  ## mypy (strict) and pyright
-	$(BIN)/mypy
-	$(BIN)/pyright
+	@$(MAKE) --no-print-directory --output-sync -j2 mypy pyright
 
 test: setup services lint types  ## Everything: rules, types, and every kind of test
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from ..connectors.rfc3339 import format_instant
 from ..engine.runtime.checkpoint_requests import Request, ask, read_answer, withdraw
 from ..engine.runtime.clock import now_us
 from ..engine.runtime.restoring import make_at_rest, restore
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import BadRequest, CheckpointDamaged, NotReady
-from ..serving.encode import format_instant
 from ..state.checkpoint_kept import LATEST, Listed, listed, read_manifest, verify
 from ..state.checkpoint_places import open_store
 from ..state.checkpoint_store import Store

@@ -9,6 +9,7 @@ end of a pipe, and stops when the parent, and so the pipe, is gone.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -204,3 +205,11 @@ def stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="tegula-parent", daemon=True).start()
+
+
+def log_to_stderr() -> None:
+    """In a program that runs on: what it logs goes to stderr, a line each."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

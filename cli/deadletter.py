@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from ..backfill import redrive as again
 from ..backfill.redrive import Choice, Found, Mend
+from ..connectors.rfc3339 import format_instant
 from ..engine.deployed import Deployed, load_deployed
 from ..engine.plan import Build, StreamPlan
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import BadRequest, UnknownStream, UnknownView
-from ..serving.encode import format_instant
 from ..state.dead_letter import DeadLetter
 from ..state.registry import Registry
 from .exits import OK

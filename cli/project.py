@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
 
+from ..engine.user_code import first_in_path
 from ..schemas.codec import collect
 from ..schemas.definitions import Definitions
 from ..schemas.errors import BadRequest, DefinitionFault, DefinitionsUnloadable
@@ -94,12 +95,10 @@ def load_function(project: Path, name: str) -> Callable[..., Any]:
 def _importable(project: Path) -> Iterator[None]:
     """Let `features` be this project's, read anew: files may have changed since."""
     _forget()
-    sys.path.insert(0, str(project))
-    importlib.invalidate_caches()
     try:
-        yield
+        with first_in_path(project):
+            yield
     finally:
-        sys.path.remove(str(project))
         _forget()
 
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ..connectors.rfc3339 import format_instant
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import RegistryMissing
-from ..serving.encode import format_instant
 from ..state.registry import Registry
 from .exits import OK
 from .output import add_row, number, say, show, size, span, table, write_json

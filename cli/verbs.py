@@ -142,7 +142,7 @@ def serve(
 
     Example: `tegula serve --processes 2`
     """
-    from .run import serve as run_server
+    from .serve import serve as run_server
 
     _end(run_server(project, attached, host=host, port=port, server_processes=processes))
 

@@ -13,8 +13,7 @@ import importlib
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -27,6 +26,7 @@ from ..schemas.errors import (
     TegulaError,
 )
 from ..schemas.own import OwnAggregate
+from .user_code import first_in_path
 
 _IMPORTING: Final = threading.RLock()
 
@@ -111,7 +111,7 @@ class OwnAggregates:
         top = name.partition(".")[0]
         if self._project is None or not self._files(top):
             return importlib.import_module(name)
-        with _first_in_path(self._project):
+        with first_in_path(self._project):
             # Read anew: the file may have changed, and another project may have such a module.
             for known in [one for one in sys.modules if one.partition(".")[0] == top]:
                 del sys.modules[known]
@@ -141,13 +141,3 @@ def _missing(wanted: OwnAggregate, got: str) -> OwnAggregateMissing:
     return OwnAggregateMissing(
         name=wanted.name, version=wanted.version, module=wanted.module, got=got
     )
-
-
-@contextmanager
-def _first_in_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

@@ -8,20 +8,17 @@ in UTC; a number that JSON cannot write (there is none in a right answer) is nul
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
-from ..connectors.rfc3339 import END_US, FIRST_US
+from ..connectors.rfc3339 import format_instant
 from ..schemas.errors import TegulaError
 from ..schemas.outcomes import Status
 from .plan import FeaturePlan
 from .read import Reply
 
 STATUS_NAMES: Final = tuple(status.name for status in Status)
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_reply(reply: Reply, plan: FeaturePlan, include: frozenset[str], trace_id: str) -> bytes:
@@ -67,15 +64,3 @@ def _instants(value: Any) -> Any:
 def encode_error(error: TegulaError, trace_id: str) -> bytes:
     """The body of an answer that is an error."""
     return orjson.dumps({"error": error.as_dict(), "trace_id": trace_id}, default=str)
-
-
-def format_instant(at_us: int) -> str | None:
-    """RFC 3339 text of an instant in µs, in UTC; None before the year 1 or after 9999.
-
-    >>> format_instant(0), format_instant(1_250_000), format_instant(-(2**63))
-    ('1970-01-01T00:00:00Z', '1970-01-01T00:00:01.250000Z', None)
-    """
-    if not FIRST_US <= at_us < END_US:
-        return None
-    text = (_EPOCH + timedelta(microseconds=at_us)).isoformat()
-    return f"{text[:-6]}Z"

@@ -31,7 +31,7 @@ COLUMNS: Final = pa.schema(
     ]
 )
 
-_TYPES: Final = pl.DataFrame(COLUMNS.empty_table()).schema
+_TYPES: Final = pl.Schema(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ if MUTANT := os.environ.get("TEGULA_MUTANT"):
 if BREACH := os.environ.get("TEGULA_BREACH"):
     BREACHES[BREACH].apply()
 
+# Images for containers set it; hundreds of processes that tests start would each compile Tegula.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Drawing is slow on a busy machine; a deadline would measure that machine.
 _COMMON = {
     "deadline": None,

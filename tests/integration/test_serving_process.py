@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tegula.connectors.rfc3339 import format_instant
 from tegula.engine.apply import apply_definitions
 from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.engine import Engine
@@ -25,7 +26,6 @@ from tegula.schemas.definitions import FeatureService, FeatureView
 from tegula.schemas.errors import PortInUse, SettingsError, TegulaError
 from tegula.schemas.windows import sliding
 from tegula.serving.client import Client
-from tegula.serving.encode import format_instant
 from tegula.serving.server import serve
 from tests.support.server import HOST, read_answers, settings_of
 from tests.support.serving import CARD, PAYMENTS

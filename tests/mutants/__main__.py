@@ -28,7 +28,7 @@ def noticed_by(name: str) -> str | None:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
     ran = subprocess.run(
         [*command, *TESTS],
-        env=os.environ | {"TEGULA_MUTANT": name, "CI": "", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"TEGULA_MUTANT": name, "CI": ""},
         capture_output=True,
         text=True,
         check=False,

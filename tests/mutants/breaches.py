@@ -137,7 +137,6 @@ def noticed(name: str, seeds: int, first: int) -> int | None:
             "TEGULA_BREACH": name,
             "TEGULA_SIMULATION_SEEDS": str(seeds),
             "CI": "",
-            "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,
         text=True,

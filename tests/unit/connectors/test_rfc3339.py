@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tegula.connectors.rfc3339 import END_US, FIRST_US, PATTERN, parse, parse_one
+from tegula.connectors.rfc3339 import END_US, FIRST_US, PATTERN, format_instant, parse, parse_one
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -101,3 +101,15 @@ def test_a_column_that_is_a_slice_is_read_from_its_own_rows():
 def test_a_column_of_nulls_holds_no_instants():
     assert parse(pl.Series([None, None], dtype=pl.String))[1].tolist() == [False, False]
     assert len(parse(pl.Series([], dtype=pl.String))[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("at_us", "text"),
+    [
+        (-1, "1969-12-31T23:59:59.999999Z"),
+        (253402300799999999, "9999-12-31T23:59:59.999999Z"),
+        (253402300800000000, None),
+    ],
+)
+def test_instant_is_written_as_rfc_3339_in_utc(at_us, text):
+    assert format_instant(at_us) == text

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import orjson
-import pytest
 
 from tegula.schemas.errors import UnknownService
 from tegula.schemas.outcomes import Status
-from tegula.serving.encode import encode_error, encode_reply, format_instant
+from tegula.serving.encode import encode_error, encode_reply
 from tegula.serving.plan import FeaturePlan
 from tegula.serving.read import Reply
 from tegula.windows.tiles import NEVER_US
@@ -62,18 +61,6 @@ def test_error_answer_has_the_fields_of_the_error_and_the_trace_id():
     error = UnknownService(service="fruad", known=["fraud"])
     answer = orjson.loads(encode_error(error, TRACE))
     assert answer == {"error": error.as_dict(), "trace_id": TRACE}
-
-
-@pytest.mark.parametrize(
-    ("at_us", "text"),
-    [
-        (-1, "1969-12-31T23:59:59.999999Z"),
-        (253402300799999999, "9999-12-31T23:59:59.999999Z"),
-        (253402300800000000, None),
-    ],
-)
-def test_instant_is_written_as_rfc_3339_in_utc(at_us, text):
-    assert format_instant(at_us) == text
 
 
 def test_null_in_a_list_of_instants_stays_null():
