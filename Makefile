@@ -12,7 +12,8 @@ KILLS ?= 100
 SEED ?=
 ARGS ?=
 
-# Images for containers set it; each process would compile all of Tegula again.
+# Modules are compiled when they are first imported, not all that there are when they are installed.
+# Images for containers forbid to keep that: each process would compile all of Tegula again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -30,12 +31,12 @@ $(BIN)/python:
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Tegula and the demo's data (about a minute, once) ..."
-	@$(PIP) setuptools && $(PIP) --no-build-isolation -e '.[demo]'
+	@$(PIP) setuptools && $(PIP) --no-compile --no-build-isolation -e '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Tegula and what tests it (about a minute, once) ..."
-	@$(PIP) setuptools && $(PIP) --no-build-isolation -e '.[demo,dev]'
+	@$(PIP) setuptools && $(PIP) --no-compile --no-build-isolation -e '.[demo,dev]'
 	@mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/tegula
 	@touch $@ $(VENV)/.installed-demo
 
