@@ -10,6 +10,7 @@ better. `Brokers` brings the three together, so that what a user reads is the ca
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -31,6 +32,7 @@ MISSING = frozenset(
 
 _PATIENCE_S = 5.0  # a broker that is starting answers within it; a missing one never does
 _REQUEST_TIMEOUT_S = 1.0
+_AGAIN_S = 0.05  # some refusals come at once
 _UNREACHABLE = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -42,6 +44,7 @@ _UNREACHABLE = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._NOENT,  # no leader: of a topic made a moment ago, or brokers that start
     }
 )
 _REFUSED = frozenset(
@@ -56,6 +59,7 @@ _REFUSED = frozenset(
 )
 
 _NO_ID = str(Uuid(0, 0))  # of topics on brokers before 2.8
+_PAUSE = threading.Event()
 _T = TypeVar("_T")
 
 
@@ -139,6 +143,7 @@ class Brokers:
                 transient = error is None or error.code() in _UNREACHABLE
                 if self._refusal or not transient or time.monotonic() > deadline_s:
                     raise self.named(error) from failure
+            _PAUSE.wait(_AGAIN_S)
 
     def named(self, error: KafkaError | None) -> TegulaError:
         """What a user reads for an error of librdkafka; the callback's knowledge goes first."""

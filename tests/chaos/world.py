@@ -255,7 +255,8 @@ class Chaos:
             ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n))[1] for n in numbers}
             consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
             while len(found) < sum(ends.values()):
-                for message in consumer.consume(10_000, 30):
+                # A portion that is not full is waited for to the end.
+                for message in consumer.consume(10_000, 0.1):
                     assert message.error() is None, message.error()
                     found.append(_record(message.partition(), message.offset(), message))
         finally:
