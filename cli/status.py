@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..connectors.rfc3339 import format_instant
+from ..engine.disk import DiskGuard
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import RegistryMissing
+from ..serving.health import disk_said
 from ..state.registry import Registry
 from .exits import OK
 from .output import add_row, number, say, show, size, span, table, write_json
@@ -51,6 +53,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         "outcomes": {} if report is None else _outcomes(report),
         "not_finite": {} if report is None else _not_finite(report),
         "keys": {} if report is None else _weights(report),
+        "disk": DiskGuard.of(settings).report(),
         "stores": {name: disk_bytes(path) for name, path in _stores(settings)},
     }
 
@@ -97,6 +100,7 @@ def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
         "mirror_rewrites": report.get("mirror_rewrites", []),
         "mirror_fault": report.get("mirror_fault"),
         "registry_fault": report.get("registry_fault"),
+        "disk_fault": (report.get("disk") or {}).get("fault"),
         "checkpoints": report.get("checkpoints"),
     }
 
@@ -200,12 +204,22 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
         _print_checkpoints(engine["checkpoints"] or {})
         if engine["registry_fault"]:
             say("The engine does not reach its registry, and goes on as it was told last.", "red")
+    _print_disk(facts)
     _print_streams(facts)
     _print_builds(facts)
     stores = table("store", "on disk", numbers=("on disk",))
     for name, taken in facts["stores"].items():
         add_row(stores, name, size(taken))
     show(stores)
+
+
+def _print_disk(facts: Mapping[str, Any]) -> None:
+    """A disk that is nearly full, and that the engine therefore takes in nothing."""
+    held = (facts["engine"] or {}).get("disk_fault")
+    if held:
+        say(f"The engine takes in no new events: {disk_said(held)}", "red")
+    elif facts["disk"]["fault"]:
+        say(f"Full, or nearly: {disk_said(facts['disk']['fault'])}", "red")
 
 
 def _print_checkpoints(of: Mapping[str, Any]) -> None:

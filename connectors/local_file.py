@@ -13,6 +13,8 @@ each ends (little-endian uint32, as in `Payloads`), `hash` is the xxh3 of both, 
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import xxhash
 
-from ..schemas.errors import FormatUnknown, SourceError
+from ..schemas.errors import FormatUnknown, LogFull, SourceError
 
 APPLICATION_ID = 0x54474C47  # "TGLG" in the file's header tells our file from another program's
 FORMAT_VERSION = 1
@@ -132,14 +134,27 @@ def named_errors(path: Path) -> Iterator[None]:
             raise _unknown(path, "something that is no SQLite file") from error
         if name.startswith("SQLITE_CORRUPT"):
             raise damaged(path, str(error)) from error
+        vague = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
+        if name.startswith("SQLITE_FULL") or (vague and _is_full(path)):
+            raise LogFull(where=str(path), got=f"{error} ({name})") from error
         message, hint = _KNOWN.get("_".join(name.split("_")[:2]), ("cannot be used", ""))
         raise SourceError(
             f"the local log {message}", where=str(path), got=f"{error} ({name})", hint=hint
         ) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LogFull(where=str(path), got=str(error)) from error
         raise SourceError(
             "the local log cannot be used", where=str(path), got=str(error)
         ) from error
+
+
+def _is_full(path: Path) -> bool:
+    """Whether nothing is free where the file lies, which SQLite does not always say."""
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError:
+        return False
 
 
 def damaged(path: Path, detail: str) -> SourceError:
@@ -157,7 +172,6 @@ _KNOWN = {
         f"was locked by another process for more than {_BUSY_TIMEOUT_S:.0f} s",
         "look for a process that holds the file open and has stopped",
     ),
-    "SQLITE_FULL": ("has no more space", "free some disk space; nothing was half written"),
     "SQLITE_READONLY": ("may not be written", "check the owner of the file and of its folder"),
     "SQLITE_CANTOPEN": ("cannot be opened", "check that the folder exists and may be written"),
     "SQLITE_IOERR": ("cannot be read or written", "check the disk"),

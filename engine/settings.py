@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     """How many are kept there; older ones are deleted."""
     checkpoint_options: dict[str, str] = Field(default_factory=dict, repr=False)
     """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
+    disk_free_min_bytes: int | None = Field(None, ge=0)
+    """With less free on a disk under `home`, no events are taken in; 0: off.
+
+    Without it, 512 MiB or 2 % of the disk, whichever is less.
+    """
     record_bytes_max: int = Field(1 << 20, ge=1)
     """A longer record is dead-lettered."""
     request_bytes_max: int = Field(16 << 20, ge=1)

@@ -41,6 +41,9 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"model": ErrorAnswer, "description": "It is past a limit of size or count."},
     503: {"model": ErrorAnswer, "description": "It may succeed later."},
 }
+_SPACE: Final[dict[int | str, dict[str, Any]]] = {
+    507: {"model": ErrorAnswer, "description": "The disk of the log is full, or nearly."}
+}
 _KEYS: Final[dict[int | str, dict[str, Any]]] = {
     422: {"model": ErrorAnswer, "description": "A key is missing or has the wrong type."}
 }
@@ -110,7 +113,7 @@ def _add_events(app: FastAPI, parts: Serving) -> None:
         "durable; its receipt can be waited for with `after`.",
         tags=["events"],
         response_model=PushAnswer,
-        responses=_ERRORS,
+        responses={**_ERRORS, **_SPACE},
         openapi_extra=_body(
             {
                 "application/json": {"schema": {"type": "object"}, "example": EVENTS_EXAMPLE},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from ..engine.disk import DiskGuard
 from ..engine.online import online_reader
 from ..engine.own import OwnAggregates
 from ..engine.settings import Settings
@@ -54,8 +55,11 @@ class Serving:
             self.counters,
             now_us,
         )
+        disk = DiskGuard.of(settings)
         self.pusher = Pusher(
-            lambda stream: open_events(stream, settings, now_us), now_us, settings.record_bytes_max
+            lambda stream: open_events(stream, settings, now_us, disk),
+            now_us,
+            settings.record_bytes_max,
         )
         self.health = Health(
             current,
@@ -63,6 +67,7 @@ class Serving:
             settings.engine_status_path,
             lambda: self.catalogue.fault,
             now_us,
+            disk,
         )
         self.metrics = CollectorRegistry(auto_describe=False)
         self.metrics.register(ServerCollector(self.counters, (self._gauges,)))

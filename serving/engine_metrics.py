@@ -33,6 +33,7 @@ def engine_metrics(report_path: Path) -> Iterator[Metric]:
     yield from _positions(report)
     yield _mirror(report)
     yield _mirror_lag(report)
+    yield from _disk(report.get("disk") or {})
     yield from _checkpoints(report.get("checkpoints") or {})
 
 
@@ -103,6 +104,23 @@ def _mirror_lag(report: Mapping[str, Any]) -> Metric:
         edges = [*map(str, lag["le_s"]), "+Inf"]
         family.add_metric([], list(zip(edges, lag["rows"], strict=True)), lag["sum_s"])
     return family
+
+
+def _disk(report: Mapping[str, Any]) -> Iterator[Metric]:
+    yield gauge(
+        "tegula_engine_holding",
+        "Whether the engine takes in no events, for want of space on a disk.",
+        float(report.get("fault") is not None),
+    )
+    free = GaugeMetricFamily(
+        "tegula_disk_free_bytes",
+        "Bytes free on the file system where a folder of the home lies.",
+        labels=["folder"],
+    )
+    for one in report.get("file_systems", ()):
+        for folder in one["folders"]:
+            free.add_metric([folder], one["free_bytes"])
+    yield free
 
 
 def _checkpoints(report: Mapping[str, Any]) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..engine.disk import DiskGuard
 from ..schemas.errors import TegulaError
 from ..state.online.rows import OnlineReader, marks_of
 from .plan import Resolved
@@ -59,12 +60,14 @@ class Health:
         report_path: Path,
         registry_fault: Callable[[], TegulaError | None],
         now_us: Callable[[], int],
+        disk: DiskGuard | None = None,
     ) -> None:
         self._current = current
         self._store = store
         self._report_path = report_path
         self._registry_fault = registry_fault
         self._now_us = now_us
+        self._disk = disk
         self.draining = False
 
     def readiness(self) -> Readiness:
@@ -102,10 +105,15 @@ class Health:
         report = read_report(self._report_path)
         if report is None:
             yield "no engine runs in this home: values no longer change with new events"
+            yield from self._disk_faults()
             return
         age_us = self._now_us() - int(report.get("at_us", 0))
         if age_us > REPORT_AGE_US_MAX:
             yield f"the engine has not reported for {age_us / 1e6:.0f} s"
+            yield from self._disk_faults()
+        held = (report.get("disk") or {}).get("fault")
+        if held:
+            yield f"the engine takes in no new events: {disk_said(held)}"
         mirror = report.get("mirror_fault")
         if mirror:
             yield f"the online store cannot be written: {mirror.get('message', mirror)}"
@@ -114,3 +122,19 @@ class Health:
             lag = sum(one.get("lag") or 0 for one in stream.get("partitions", {}).values())
             if lag > rate * BEHIND_S_MAX:
                 yield f"stream {name!r}: {lag} events are waiting, {lag / rate:.0f} s at this rate"
+
+    def _disk_faults(self) -> Iterator[str]:
+        """What an engine that is gone cannot say: a full disk may be what ended it."""
+        fault = None if self._disk is None else self._disk.fault
+        if fault is not None:
+            yield disk_said(fault.as_dict())
+
+
+def disk_said(fault: Mapping[str, Any]) -> str:
+    """A full disk in a few words, from the fields of `DiskFull`.
+
+    >>> disk_said({"message": "no room", "where": "/h", "got": "1 MiB", "expected": "2 MiB"})
+    'no room: /h, 1 MiB, 2 MiB'
+    """
+    facts = (str(fault.get(part)) for part in ("where", "got", "expected") if fault.get(part))
+    return f"{fault.get('message', 'a disk is full')}: {', '.join(facts)}"

@@ -11,6 +11,7 @@ import numpy as np
 from ..connectors.kafka_producer import KafkaProducer
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Append, Receipt
+from ..engine.disk import DiskGuard
 from ..engine.plan import StreamPlan
 from ..engine.settings import Settings
 from ..schemas.definitions import Kafka
@@ -47,13 +48,21 @@ class EventLog(Protocol):
 
 
 class LocalEvents:
-    """The embedded log: all batches in one commit, or none."""
+    """The embedded log: all batches in one commit, or none.
 
-    def __init__(self, log: LocalLog, now_us: Callable[[], int]) -> None:
+    `append` raises `LogFull` while `disk` says that the log's has too little room.
+    """
+
+    def __init__(
+        self, log: LocalLog, now_us: Callable[[], int], disk: DiskGuard | None = None
+    ) -> None:
         self._log = log
         self._now_us = now_us
+        self._disk = disk
 
     def append(self, batches: Sequence[Batch]) -> list[Appended]:
+        if self._disk is not None:
+            self._disk.require_room("log")
         names = self._log.partitions()
         appends = [_spread(batch, names) for batch in batches]
         receipts = iter(
@@ -108,14 +117,20 @@ class KafkaEvents:
         self._producer.close()
 
 
-def open_events(stream: StreamPlan, settings: Settings, now_us: Callable[[], int]) -> EventLog:
-    """The log that the stream is read from.
+def open_events(
+    stream: StreamPlan,
+    settings: Settings,
+    now_us: Callable[[], int],
+    disk: DiskGuard | None = None,
+) -> EventLog:
+    """The log that the stream is read from; `disk` is the guard of the home, if there is one yet.
 
     Raises `SettingsError` where no broker is named, and whatever the log raises that cannot be
     opened.
     """
     if stream.source is None:
-        return LocalEvents(LocalLog(settings.log_path(stream.name), stream.name), now_us)
+        log = LocalLog(settings.log_path(stream.name), stream.name)
+        return LocalEvents(log, now_us, disk or DiskGuard.of(settings))
     return KafkaEvents(
         KafkaProducer(
             _bootstrap(stream.source, settings), stream.source.topic, settings.kafka_options

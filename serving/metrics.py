@@ -9,6 +9,7 @@ a counter: measured.) Latency buckets start at 50 µs, because that is where req
 from __future__ import annotations
 
 import mmap
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ class Counters:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a+b") as file:
                 file.truncate(size)
+                # A hole that is written to by mapping, while the disk is full, would kill.
+                os.posix_fallocate(file.fileno(), 0, size)
                 self._map = mmap.mmap(file.fileno(), size)
         self._rows = rows
         self._all = memoryview(self._map).cast("q")

@@ -27,9 +27,10 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-from ..schemas.errors import StateCorrupt, StateError
+from ..schemas.errors import DiskFull, StateCorrupt, StateError
 
 MIB: Final = 1 << 20
+_NO_SPACE: Final = "No space left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,15 @@ class Memory:
 def open_database(path: Path, memory: Memory) -> Rdict:
     """Open or create the database in `path`.
 
-    Raises `StateCorrupt` if RocksDB refuses the directory.
+    Raises `StateCorrupt` if RocksDB refuses the directory, `DiskFull` if it has no room to open it.
     """
     options = _options(memory)
     path.mkdir(parents=True, exist_ok=True)
     try:
         database = Rdict(str(path), options, column_families={"default": options})
     except Exception as fault:
+        if _NO_SPACE in str(fault):
+            raise DiskFull(where=str(path), got=str(fault)) from fault
         raise StateCorrupt(where=str(path), detail=str(fault)) from fault
     capacity = database.property_int_value("rocksdb.block-cache-capacity")
     assert capacity == memory.budget.block_cache_bytes, "table options were ignored on opening"
@@ -92,7 +95,11 @@ def rows_of(database: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 @contextmanager
 def named_faults(where: Path | str) -> Iterator[None]:
-    """Turns what RocksDB raises into `StateCorrupt`, or `StateError` where the disk refuses."""
+    """Turns what RocksDB raises into `StateCorrupt`, or `StateError` where the disk refuses.
+
+    Where that is for want of space, into `DiskFull`: such a database takes no more writes until it
+    is opened anew.
+    """
     try:
         yield
     except Exception as fault:
@@ -101,6 +108,8 @@ def named_faults(where: Path | str) -> Iterator[None]:
         detail = str(fault)
         if detail.startswith("Corruption"):
             raise StateCorrupt(where=str(where), detail=detail) from fault
+        if _NO_SPACE in detail:
+            raise DiskFull(where=str(where), got=detail) from fault
         raise StateError(
             "the state cannot be read or written",
             where=str(where),

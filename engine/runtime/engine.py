@@ -24,6 +24,7 @@ from ...state.database import Budget, Memory
 from ...state.registry import Registry
 from ...windows.shape import Shape
 from ..deployed import Deployed, load_deployed
+from ..disk import DiskGuard
 from ..own import OwnAggregates
 from ..settings import Settings
 from ..steps.commit import ShardCommit
@@ -77,6 +78,7 @@ class Engine:
         self._lag_us = 0
         self._turn = 0
         self._joining = Joining()
+        self.disk = DiskGuard.of(settings, on=threaded)
         self.streams: dict[str, StreamReader] = {}
         self.row_count = 0
         self.outdated = False
@@ -195,7 +197,7 @@ class Engine:
         readers = list(self.streams.values())
         for step in range(len(readers)):
             reader = readers[(self._turn + step) % len(readers)]
-            if not self.archiving.has_room(reader.stream.name):
+            if not (self.disk.has_room and self.archiving.has_room(reader.stream.name)):
                 continue  # held back, but what was taken is committed, and a stop is heeded
             taken = reader.poll()
             if taken is None:
@@ -382,11 +384,9 @@ class Engine:
             reader.close()
 
     def _close_shards(self) -> None:
-        for shard in self.shards:
-            if self._clean:
-                shard.close()
-            else:
-                shard.abandon()
+        with ExitStack() as closing:  # all of them, also if one cannot note that it was closed
+            for shard in self.shards:
+                closing.callback(shard.close if self._clean else shard.abandon)
 
     def __enter__(self) -> Engine:
         return self.open()

@@ -20,6 +20,7 @@ from ...state.rows import COUNTERS
 from ...state.shard import Shard
 from ...state.weighing import Scales
 from ..deployed import Deployed
+from ..disk import DiskGuard
 from ..settings import Settings
 from .archiving import Archiving
 from .checkpointing import Checkpointing
@@ -45,6 +46,7 @@ class Observed(Protocol):
     deployed: Deployed
     row_count: int
     registry_fault: TegulaError | None
+    disk: DiskGuard
 
     @property
     def shards(self) -> Sequence[Shard]: ...
@@ -120,6 +122,7 @@ class Housekeeping:
             "mirror_lag": engine.mirrors.lag.report(),
             "mirror_fault": _shown(engine.mirrors.fault),
             "registry_fault": _shown(engine.registry_fault),
+            "disk": engine.disk.report(),
             "archive": engine.archiving.report(),
             "checkpoints": engine.checkpointing.report(),
         }

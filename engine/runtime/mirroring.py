@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -188,11 +189,9 @@ class Mirrors:
         return WritersAsReader(self._writers)
 
     def close(self, *, clean: bool = True) -> None:
-        for writer in self._writers:
-            if clean:
-                writer.close()
-            else:
-                writer.abandon()
+        with ExitStack() as closing:
+            for writer in self._writers:
+                closing.callback(writer.close if clean else writer.abandon)
 
 
 def open_mirrors(

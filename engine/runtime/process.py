@@ -2,7 +2,8 @@
 
 SIGTERM and SIGINT ask for a stop: what was taken from the logs is committed, mirrored and archived,
 then the home is let go. A second signal ends at once, which is safe too. Definitions that change
-what is running are taken up in the same way: stop, and start anew; servers go on meanwhile.
+what is running are taken up in the same way: stop, and start anew; servers go on meanwhile. So is
+space on a disk that was full.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from types import FrameType
 from ..settings import Settings
 from . import dataflow
 from .clock import Clock, now_us
+from .disk_wait import DiskWait
 from .engine import Engine
 from .memory import collect_rarely, keep_freed_memory
 
@@ -28,11 +30,15 @@ def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | No
     stop = stop or threading.Event()
     if threading.current_thread() is threading.main_thread():
         _stop_on_signals(stop)
+    waiting = DiskWait(settings, stop)
     while True:
-        with Engine(settings, clock=clock, stop=stop) as engine:
-            collect_rarely()
-            _run(engine)
-        if not engine.outdated:
+        with waiting.for_room():
+            with Engine(settings, clock=clock, stop=stop) as engine:
+                collect_rarely()
+                _run(engine)
+            if not engine.outdated:
+                return
+        if stop.is_set():
             return
 
 

@@ -90,6 +90,23 @@ class LogShrunk(SourceError):
         )
 
 
+class LogFull(SourceError):
+    """The embedded log takes no events for want of space; none of these was kept."""
+
+    code = "TG-306"
+    http_status = 507
+    retryable = True
+
+    def __init__(self, *, where: str, got: str, expected: str = "") -> None:
+        super().__init__(
+            "the disk of the log has no room for more events",
+            where=where,
+            got=got,
+            expected=expected,
+            hint="free some space, then send them again; nothing was half written",
+        )
+
+
 class StateError(TegulaError):
     """The engine's own durable state cannot be used."""
 
@@ -197,6 +214,23 @@ class HomeNotEmpty(StateError):
             where=where,
             got="something that may still be wanted",
             hint="stop the engine and the servers, and move it away; `log/` and `lake/` may stay",
+        )
+
+
+class DiskFull(StateError):
+    """A disk under the home is full, or nearly; the engine takes no more events until it is not."""
+
+    code = "TG-508"
+    http_status = 507
+    retryable = True
+
+    def __init__(self, *, where: str, got: str, expected: str = "") -> None:
+        super().__init__(
+            "a disk under the home has no room for more",
+            where=where,
+            got=got,
+            expected=expected,
+            hint="free some space; the engine goes on by itself, and what was accepted is kept",
         )
 
 

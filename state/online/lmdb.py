@@ -14,6 +14,7 @@ its 128-bit XXH3 digest: 490 bytes, longer than any key that stands for itself, 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Final, cast
 import lmdb
 import xxhash
 
-from ...schemas.errors import OnlineStoreFull, StateCorrupt
+from ...schemas.errors import DiskFull, OnlineStoreFull, StateCorrupt
 from ..packing import online_head_commit, tile_count
 from ..rows import SEGMENT, SUFFIX_BYTES, build_prefix, segment_number, segment_suffix
 from ..segments import ROW_INSTANTS
@@ -33,12 +34,14 @@ MAP_BYTES: Final = 64 << 30
 """Size of every mapping: the same in every process, sparse, far above need."""
 
 READERS_MAX: Final = 1024
+_LOCK_BYTES: Final = (READERS_MAX + 64) * 64  # 64 bytes a reader, and LMDB's own header
 LOOK_US: Final = 100_000
 _WHOLE_KEY_BYTES_MAX: Final = 480
 _KEY_HEAD_BYTES: Final = _WHOLE_KEY_BYTES_MAX + SUFFIX_BYTES + 1 - 16
 _MARK: Final = b"\x00\x00\x00\x00mark"
 _HEAD, _BODY = b"h", b"b"
 _DROPPED_AT_ONCE: Final = 4096
+_NO_SPACE: Final = "No space left"
 
 
 def stored_key(prefix: bytes, key: bytes) -> bytes:
@@ -71,6 +74,12 @@ def _current(directory: Path) -> str | None:
         return None
 
 
+def _reserve_lock(path: Path) -> None:
+    """Have all of the lock file on the disk: mapped, a hole in it that is written to kills."""
+    with (path / "lock.mdb").open("a+b") as file:
+        os.posix_fallocate(file.fileno(), 0, _LOCK_BYTES)
+
+
 class LmdbWriter:
     """The writing end of one shard's online rows.
 
@@ -88,6 +97,7 @@ class LmdbWriter:
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         try:
+            _reserve_lock(path)
             self._environment = lmdb.open(
                 str(path),
                 map_size=map_bytes,
@@ -96,7 +106,11 @@ class LmdbWriter:
                 metasync=False,
                 meminit=False,
             )
-        except lmdb.Error as fault:
+        except (lmdb.Error, OSError) as fault:
+            if _NO_SPACE in str(fault):
+                raise DiskFull(where=str(path), got=str(fault)) from fault
+            if isinstance(fault, OSError):
+                raise
             raise StateCorrupt(where=str(path), detail=str(fault)) from fault
 
     @property
@@ -195,8 +209,10 @@ class LmdbWriter:
                     found = cursor.delete()
 
     def close(self) -> None:
-        self._environment.sync(True)
-        self._environment.close()
+        try:
+            self._environment.sync(True)
+        finally:
+            self._environment.close()
 
     def abandon(self) -> None:
         """Let go without syncing, as a crash would."""

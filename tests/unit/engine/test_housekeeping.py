@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tegula.engine.disk import DiskGuard
 from tegula.engine.runtime import housekeeping
 from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.housekeeping import Housekeeping
@@ -46,6 +47,7 @@ def engine(tmp_path):
         streams={},
         survey=lambda: None,
         registry_fault=None,
+        disk=DiskGuard({}, 0),
         now_us=now_us,
     )
 

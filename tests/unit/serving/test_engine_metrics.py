@@ -29,6 +29,10 @@ REPORT = {
     "commits": [5, 8],
     "mirrored": [5, 6],
     "checkpoints": {"newest_us": 4_500_000, "fault": {"code": "TG-704"}},
+    "disk": {
+        "fault": {"code": "TG-508"},
+        "file_systems": [{"folders": ["home", "log"], "free_bytes": 12}],
+    },
     "mirror_lag": {"le_s": [0.005, 60.0], "rows": [2, 3, 4], "sum_s": 100.5},
 }
 
@@ -59,6 +63,9 @@ def test_report_becomes_gauges_and_counters(tmp_path):
         "tegula_mirror_lag_seconds_bucket,+Inf": 4,
         "tegula_mirror_lag_seconds_count": 4,
         "tegula_mirror_lag_seconds_sum": 100.5,
+        "tegula_engine_holding": 1.0,
+        "tegula_disk_free_bytes,home": 12,
+        "tegula_disk_free_bytes,log": 12,
         "tegula_checkpoint_newest_seconds": 4.5,
         "tegula_checkpoint_failing": 1.0,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tegula.schemas.errors import StateCorrupt, StateError
+from tegula.schemas.errors import DiskFull, StateCorrupt, StateError
 from tegula.state.database import named_faults
 from tegula.state.fold import fold
 from tegula.state.shard import Shard
@@ -63,10 +63,18 @@ def test_dropping_a_build_does_not_end_at_damage_as_if_it_were_gone(damaged):
 
 
 def test_fault_of_the_disk_is_an_error_of_the_state_that_says_where():
-    refused = Exception("IO error: No space left on device: While appending")
+    refused = Exception("IO error: Input/output error: While appending")
     with pytest.raises(StateError, match="cannot be read") as caught, named_faults("shard-03"):
         raise refused
     assert (caught.value.where, caught.value.got) == ("shard-03", str(refused))
+
+
+def test_full_disk_is_an_error_of_its_own_which_may_pass():
+    refused = Exception("IO error: No space left on device: While appending")
+    with pytest.raises(DiskFull) as caught, named_faults("shard-03"):
+        raise refused
+    assert (caught.value.where, caught.value.got) == ("shard-03", str(refused))
+    assert caught.value.retryable
 
 
 def test_fault_of_ours_stays_what_it_is():
