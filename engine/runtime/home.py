@@ -7,6 +7,7 @@ machine has booted since. Everything derived from the state (online rows) carrie
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from ...state.database import Memory
 from ...state.registry import Registry
 from ...state.shard import Shard
 
+_BLOCK_BYTES: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -77,6 +79,22 @@ def open_shards(
             shards.append(shard)
         opened.pop_all()  # all are open: they are the caller's now
     return shards
+
+
+def write_report(path: Path, content: bytes) -> None:
+    """Write a report, whole, also while the disk is full: over the one that is there then.
+
+    Spaces behind it keep the blocks that the next one may need. Who reads it in the very moment in
+    which it is written over finds none.
+    """
+    try:
+        write_replacing(path, content.ljust((len(content) // _BLOCK_BYTES + 2) * _BLOCK_BYTES))
+    except OSError as fault:
+        path.with_name(f"{path.name}.new").unlink(missing_ok=True)
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+            raise
+        with path.open("r+b") as file:
+            file.write(content.ljust(path.stat().st_size))
 
 
 def write_replacing(path: Path, content: bytes) -> None:

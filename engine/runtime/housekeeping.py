@@ -25,7 +25,7 @@ from ..settings import Settings
 from .archiving import Archiving
 from .checkpointing import Checkpointing
 from .clock import Clock
-from .home import write_replacing
+from .home import write_report
 from .ingest import Ingest
 from .mirroring import Mirrors
 from .streams import StreamReader
@@ -126,7 +126,7 @@ class Housekeeping:
             "archive": engine.archiving.report(),
             "checkpoints": engine.checkpointing.report(),
         }
-        write_replacing(engine.settings.engine_status_path, orjson.dumps(content))
+        write_report(engine.settings.engine_status_path, orjson.dumps(content))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ _MARK: Final = b"\x00\x00\x00\x00mark"
 _HEAD, _BODY = b"h", b"b"
 _DROPPED_AT_ONCE: Final = 4096
 _NO_SPACE: Final = "No space left"
+_SHORT_WRITE: Final = "Input/output error"  # what LMDB makes of it
 
 
 def stored_key(prefix: bytes, key: bytes) -> bytes:
@@ -106,11 +107,9 @@ class LmdbWriter:
                 metasync=False,
                 meminit=False,
             )
-        except (lmdb.Error, OSError) as fault:
+        except lmdb.Error as fault:
             if _NO_SPACE in str(fault):
                 raise DiskFull(where=str(path), got=str(fault)) from fault
-            if isinstance(fault, OSError):
-                raise
             raise StateCorrupt(where=str(path), detail=str(fault)) from fault
 
     @property
@@ -150,7 +149,10 @@ class LmdbWriter:
         try:
             with self._environment.begin(write=True) as transaction:
                 yield transaction.cursor()
-        except (lmdb.MapFullError, lmdb.DiskError) as fault:
+        except lmdb.Error as fault:
+            full = isinstance(fault, lmdb.MapFullError | lmdb.DiskError)
+            if not full and _SHORT_WRITE not in str(fault):
+                raise
             raise OnlineStoreFull(where=str(self._directory), detail=str(fault)) from fault
 
     def read(self, build: int, keys: Sequence[bytes]) -> tuple[Mark | None, list[Row]]:

@@ -11,8 +11,11 @@ import pytest
 from tegula.engine.disk import DiskGuard
 from tegula.engine.runtime import housekeeping
 from tegula.engine.runtime.clock import now_us
+from tegula.engine.runtime.home import write_report
 from tegula.engine.runtime.housekeeping import Housekeeping
 from tegula.schemas.errors import StateError
+from tegula.serving.health import read_report
+from tests.support.disks import small_disk
 
 
 class FullDisk:
@@ -64,3 +67,19 @@ def test_housekeeping_goes_on_when_a_disk_was_full_for_a_while(engine, monkeypat
     eventually(path.exists)
     keeper.stop()
     assert not path.exists()
+
+
+def test_report_is_written_over_the_last_one_while_the_disk_is_full(tmp_path):
+    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+        path = disk.path / "engine.json"
+        write_report(path, b'{"at": 1}')
+        disk.fill()
+        longer = b'{"at": 2, "more": "' + b"x" * 5_000 + b'"}'
+        write_report(path, longer)
+        assert read_report(path) == {"at": 2, "more": "x" * 5_000}
+        assert [file.name for file in disk.path.iterdir() if file.name != "filler"] == [path.name]
+        with pytest.raises(OSError, match="No space left"):
+            write_report(disk.path / "another.json", longer)
+        disk.free()
+        write_report(path, b"{}")
+        assert read_report(path) == {}
