@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 
 from rocksdict import Checkpoint, Rdict, RdictIter, ReadOptions, WriteBatch
 
+from ..schemas.errors import StateError
 from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
 from .bodies import check_parts, is_directory, parts_in
@@ -295,8 +297,11 @@ class Shard:
         self._identity = replace(self._identity, clean=True)
         try:
             self._put_identity()
-        finally:
-            self.abandon()
+        except StateError:
+            with suppress(StateError):  # it would only say that there was a fault before
+                self.abandon()
+            raise
+        self.abandon()
 
     def _put_identity(self) -> None:
         with named_faults(self._path):
