@@ -24,6 +24,7 @@ from ..windows.shape import Shape
 from ..windows.tiles import (
     NEVER_US,
     KeyedTiles,
+    Tiles,
     bounds_of,
     concat_tiles,
     empty_tiles,
@@ -102,25 +103,34 @@ def gather(shape: Shape, keys: Sequence[bytes], stored: Sequence[StoredKey]) -> 
     return Gathered(key, keyed, horizon_us)
 
 
-def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_us: int) -> Folded:
-    """Fold all chunks of `keys` and move their horizons to `horizon_us` (never back).
+def settled(shape: Shape, gathered: Gathered, horizons_us: Int64s) -> tuple[Int64s, Tiles]:
+    """The tiles that are left of each key at its horizon, as coarse as they may be by then.
 
-    `horizon_us` is the stream's watermark less the shape's depth. What retention no longer reaches
-    is dropped; a key of which nothing is left loses its rows.
+    `gathered` is `in_seconds`; `horizons_us` int64 (k,) holds one a key, none before the one that
+    it has had. Returns the number of each tile's key, and the tiles, by key, start and rung.
     """
-    stored = shard.read_keys(build, keys)
-    gathered = gather(shape, keys, stored)
-    whole = gathered
-    if shape.segment_reach_us is not None:
-        whole = _in_seconds(shape, gathered)
-    horizons = _horizons(shape, whole, horizon_us)
-    per_tile = horizons[whole.key]
-    tiles, keep = coarsen(shape, whole.tiles.tiles, per_tile)
-    key = whole.key
+    key = gathered.key
+    tiles, keep = coarsen(shape, gathered.tiles.tiles, horizons_us[key])
     if not keep.all():
         key, tiles = key[keep], tiles.take(np.flatnonzero(keep))
     key, tiles = group(shape, key, tiles)
-    tiles = prune(shape, tiles, horizons[key])
+    return key, prune(shape, tiles, horizons_us[key])
+
+
+def fold(
+    shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_us: int | Int64s
+) -> Folded:
+    """Fold all chunks of `keys` and move their horizons to `horizon_us` (never back).
+
+    `horizon_us`, one for all or one a key, is the stream's watermark less the shape's depth. What
+    retention no longer reaches is dropped; a key of which nothing is left loses its rows.
+    """
+    stored = shard.read_keys(build, keys)
+    gathered = gather(shape, keys, stored)
+    whole = in_seconds(shape, gathered)
+    asked_us = np.broadcast_to(np.asarray(horizon_us, dtype=np.int64), len(keys))
+    horizons = _horizons(shape, whole, asked_us)
+    key, tiles = settled(shape, whole, horizons)
     before = tiles.start_us < horizons[key]
     number = shard.commit_number + 1
     numbers = np.full(len(keys), number, dtype=np.uint64)
@@ -158,8 +168,10 @@ def fold(shard: Shard, build: int, shape: Shape, keys: Sequence[bytes], horizon_
     return Folded(number, build, keys, online[0], online[1], segments)
 
 
-def _in_seconds(shape: Shape, gathered: Gathered) -> Gathered:
-    """The same with instants merged into their seconds."""
+def in_seconds(shape: Shape, gathered: Gathered) -> Gathered:
+    """The same, with instants merged into their seconds where segments keep them."""
+    if shape.segment_reach_us is None:
+        return gathered
     keyed = gathered.tiles
     tiles, _ = to_seconds(keyed.tiles)
     key, tiles = group(shape, gathered.key, tiles)
@@ -175,18 +187,18 @@ def _segments(shard: Shard, shape: Shape, moved: Moved, gathered: Gathered) -> S
     return change_segments(shard.segments, shape, moved, key, tiles.take(instants))
 
 
-def _horizons(shape: Shape, gathered: Gathered, horizon_us: int) -> Int64s:
+def _horizons(shape: Shape, gathered: Gathered, asked_us: Int64s) -> Int64s:
     """Each key's new horizon: never back, on the grid, and further on where a head is too long."""
-    aligned = horizon_us - horizon_us % SECOND_US if horizon_us > NEVER_US else NEVER_US
+    aligned = np.where(asked_us > NEVER_US, asked_us - asked_us % SECOND_US, NEVER_US)
     horizons: Int64s = np.maximum(gathered.horizon_us, aligned)
     tiles = gathered.tiles.tiles
     in_head = tiles.start_us >= horizons[gathered.key]
     counts = np.bincount(gathered.key[in_head], minlength=len(horizons))
-    latest_us = horizon_us + shape.depth_us
+    latest_us = asked_us + shape.depth_us
     for owner in np.flatnonzero(counts > HEAD_TILES_MAX).tolist():
         end = int(gathered.tiles.bounds[owner + 1])
         moved = int(tiles.start_us[end - HEAD_TILES_MAX])
-        moved = min(moved, latest_us)
+        moved = min(moved, int(latest_us[owner]))
         horizons[owner] = max(int(horizons[owner]), moved - moved % SECOND_US)
     return horizons
 

@@ -12,7 +12,7 @@ behind its coarse tiles, are rows beside (`segments.py`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -242,6 +242,31 @@ class Shard:
             rows.seek(base + b"\xff")
         return keys
 
+    def rows(self, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Every row from `first` on, in order, with its checksum compared; nothing stays in memory.
+
+        Raises `StateCorrupt`, which names the file, at a row that cannot be read.
+        """
+        options = ReadOptions()
+        options.fill_cache(False)  # type: ignore[call-arg]  # the stub knows no argument
+        rows = self._database.iter(options)
+        rows.seek(first)
+        while is_at_row(rows):
+            yield rows.key(), rows.value()
+            rows.next()
+
+    def rows_of(self, build: int, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every row of one key, whatever it is, in order. Raises as `rows` does."""
+        base = build_prefix(build) + key
+        yield from (
+            (row, value) for row, value in rows_of(self._database, base) if _is_of(row, base)
+        )
+
+    def file_starts(self) -> list[bytes]:
+        """The first key of each file of the database, in order: where to read on after damage."""
+        with named_faults(self._path):
+            return sorted(file["start_key"] for file in self._database.live_files())
+
     def mirrored(self) -> Mirrored | None:
         """What the online store is known to have taken; None before it has taken anything."""
         with named_faults(self._path):
@@ -316,6 +341,10 @@ class Shard:
     def _read_positions(self) -> Iterable[tuple[tuple[int, int], Applied]]:
         for key, value in rows_of(self._database, POSITION_PREFIX):
             yield parse_position_key(key), Applied.decode(value)
+
+
+def _is_of(row: bytes, base: bytes) -> bool:
+    return len(row) == len(base) + SUFFIX_BYTES
 
 
 def _read_key(get: _Get, rows: RdictIter, base: bytes) -> StoredKey:

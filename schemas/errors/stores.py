@@ -234,6 +234,22 @@ class DiskFull(StateError):
         )
 
 
+class HistoryIncomplete(StateError):
+    """Events that count are in neither archive nor log, so nothing can be made anew from them."""
+
+    code = "TG-509"
+    http_status = 409
+
+    def __init__(self, *, where: str, got: str) -> None:
+        super().__init__(
+            "not all events that count are in the archive and the log any more",
+            where=where,
+            got=got,
+            expected="every record that was read, or that windows still reach",
+            hint="restore a checkpoint, or bring archive and log back; nothing was changed",
+        )
+
+
 class SinkError(TegulaError):
     """A store that copies of committed data go to cannot be written."""
 

@@ -1,0 +1,154 @@
+"""Verifying a state at rest: bytes, positions, counts, the online store's marks, and values.
+
+Everything cheap is checked of everything; values are checked for a sample of keys, or for those
+that are named: they are made anew from the archive and compared (`recompute`, `comparing`). Nothing
+is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from ..engine.online import online_reader
+from ..engine.plan import Build
+from ..schemas.errors import TegulaError
+from ..state.online.rows import Mark, marks_of
+from ..state.shard import Shard
+from ..state.verifying import Kept, Scan, scan
+from .at_rest import AtRest
+from .history import History
+from .positions import conservation, positions
+from .report import Fault, Report, named
+from .sample import Chosen, Sample
+from .values import Progress, compare_values
+
+
+def verify(
+    home: AtRest,
+    *,
+    builds: Sequence[Build],
+    sample: int,
+    seed: int,
+    keys: Mapping[int, Sequence[bytes]] | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Report:
+    """Verify a home that is held; `builds` are those whose values are compared.
+
+    Of each, `sample` keys by their hash under `seed` (0: none), or the encoded `keys`. Raises what
+    reading archive and log raises; what is wrong with the state is in the report.
+    """
+    report = Report(seed)
+    taken = Sample(sample, seed)
+    _rows(report, home, taken, progress)
+    if home.closed:
+        report.checks[-1].notes.append("nothing else is compared: a shard does not open")
+        return report
+    chosen = {
+        one.id: taken.of(one.id) if keys is None else Chosen(frozenset(keys.get(one.id, ())))
+        for one in builds
+    }
+    histories = {
+        name: History(stream, home.settings, home.registry, home.shards)
+        for name, stream in home.deployed.streams.items()
+    }
+    _positions(report, home, histories)
+    _counts(report, home)
+    _online(report, home)
+    if sample or keys is not None:
+        compare_values(report, home, histories, builds, chosen, progress)
+    return report
+
+
+def _rows(report: Report, home: AtRest, taken: Sample, progress: Progress) -> None:
+    """Read every row of every shard: checksums first, then what the rows mean."""
+    kept = {
+        build.id: Kept(build.shape, [type_.kind for _, type_ in build.entity_keys])
+        for build in home.deployed.builds
+    }
+    files = report.begin("checksums")
+    for number, fault in home.closed:
+        report.blame(Fault("checksums", f"the shard does not open: {fault.got}", number))
+    scans: list[Scan] = []
+    for shard in home.shards:
+        progress("Reading shards", len(scans), home.shard_count)
+        found = scan(shard, kept, home.shard_count, taken.offer)
+        scans.append(found)
+        files.counts["shards"] += 1
+        files.counts["bytes"] += found.size_bytes
+        for one in found.faults:
+            if one.kind == "file":
+                report.blame(Fault("checksums", one.detail, one.shard))
+    rows = report.begin("rows")
+    for found in scans:
+        rows.counts.update(found.rows)
+        of_rows = [one for one in found.faults if one.kind != "file"]
+        for one in of_rows:
+            build, key = named(home, one.build, one.key)
+            view = None if build is None else build.view
+            cause = f"{one.kind}: {one.detail}"
+            report.blame(Fault("rows", cause, one.shard, one.build, view, key))
+        rows.faults += found.fault_count - len(found.faults)
+
+
+def _positions(report: Report, home: AtRest, histories: Mapping[str, History]) -> None:
+    check = report.begin("positions")
+    live = [build for build, status in home.deployed.statuses.items() if status == "live"]
+    for name, history in histories.items():
+        builds = [build for build in home.deployed.builds if build.stream == name]
+        check.counts["streams"] += 1
+        check.counts["partitions"] += len(history.bounds)
+        if history.log_fault is not None:
+            said = history.log_fault
+            check.notes.append(
+                f"the log of stream {name!r} does not answer ({said.code}: {said.message}): only "
+                "the archive was compared"
+            )
+        for odd in positions(history, builds, live, home.shards):
+            report.odd(home, odd)
+
+
+def _counts(report: Report, home: AtRest) -> None:
+    check = report.begin("counters")
+    for added, odd in conservation(home.deployed.builds, home.shards):
+        check.counts["partitions of builds"] += added
+        if not added:
+            check.counts["at different positions"] += 1
+        if odd.cause:
+            report.odd(home, odd)
+
+
+def _online(report: Report, home: AtRest) -> None:
+    """Whether the online store's marks are of this state."""
+    check = report.begin("online store")
+    try:
+        with closing(online_reader(home.settings, lambda: 0)) as reader:
+            marks = marks_of(reader, home.shard_count)
+    except TegulaError as fault:
+        check.notes.append(f"not compared: {fault.message} ({fault.code})")
+        return
+    for shard, mark in zip(home.shards, marks, strict=True):
+        said, is_fault = _marked(shard, mark)
+        check.counts["shards"] += 1
+        if is_fault:
+            report.blame(Fault("online store", said, shard.number))
+        elif said:
+            check.counts[said] += 1
+
+
+def _marked(shard: Shard, mark: Mark | None) -> tuple[str, bool]:
+    """What a mark says against its state, and whether that is a fault."""
+    if mark is None:
+        return "to be written", False
+    if mark.incarnation != shard.incarnation:
+        return "of another incarnation, to be written anew", False
+    if mark.commit > shard.commit_number:
+        said = f"it follows commit {mark.commit}; the state has made {shard.commit_number}"
+        return f"{said}: the state went back", True
+    known = shard.mirrored()
+    if known is None or not known.vouches(mark):
+        return "not as the engine left them, to be written anew", False
+    reached = shard.readable_positions()
+    if any(at > reached.get(ordinal, 0) for ordinal, at in mark.positions.items()):
+        return "it names positions that the state has not applied", True
+    return ("behind, to be brought on" if mark.commit < shard.commit_number else ""), False
