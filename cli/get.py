@@ -15,6 +15,7 @@ from ..schemas.errors import BadRequest, TegulaError
 from ..state.registry import Registry
 from .door import open_door
 from .exits import OK
+from .key_words import key_columns
 from .output import add_row, show, table, write_json
 
 COLUMNS_MAX: Final = 6
@@ -67,16 +68,8 @@ def parse(words: Sequence[str], kinds: Mapping[str, str]) -> Wanted:
     `kinds` says of which kind the values of a key column are; what it does not name is text, and
     `:=` takes JSON as it stands. Raises `BadRequest`.
     """
-    names: list[str] = []
-    keys: dict[str, list[Any]] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            names.append(word)
-        elif name.endswith(":"):
-            keys[name[:-1]] = _json_values(name[:-1], text)
-        else:
-            keys[name] = [_value(name, one, kinds.get(name, "string")) for one in text.split(",")]
+    names = [word for word in words if "=" not in word]
+    keys = key_columns([word for word in words if "=" in word], kinds)
     features = tuple(name for name in names if ":" in name)
     services = [name for name in names if ":" not in name]
     if not keys or not names or len(services) > 1 or (services and features):
@@ -86,38 +79,7 @@ def parse(words: Sequence[str], kinds: Mapping[str, str]) -> Wanted:
             expected="a service, or features `view:feature`, and then every key column",
             hint="tegula get fraud card_id=c1,c2",
         )
-    _pad(keys)
     return Wanted(services[0] if services else None, features, keys)
-
-
-def _json_values(name: str, text: str) -> list[Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as fault:
-        raise BadRequest("this is not JSON", where=f"{name}:={text}", got=str(fault)) from None
-    return value if isinstance(value, list) else [value]
-
-
-def _value(name: str, text: str, kind: str) -> Any:
-    if kind == "int" and text.lstrip("-").isdigit():
-        return int(text)
-    if kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    if kind in ("int", "bool"):
-        raise BadRequest(
-            f"a value of the key column {name!r} has the wrong type",
-            where=f"{name}={text}",
-            expected="an integer" if kind == "int" else "true or false",
-        )
-    return text
-
-
-def _pad(keys: dict[str, list[Any]]) -> None:
-    """One value of a key column stands for all rows, where another column has several."""
-    count = max(map(len, keys.values()))
-    for name, values in keys.items():
-        if len(values) == 1:
-            keys[name] = values * count
 
 
 def key_kinds(project: Path | None) -> dict[str, str]:

@@ -274,6 +274,50 @@ def checkpoint(
 
 
 @app.command(rich_help_panel="Operating")
+def state(
+    words: Annotated[list[str], typer.Argument(help="What to do: `verify` it.", metavar="verify")],
+    sample: Annotated[
+        int, typer.Option(min=0, help="Keys of each build whose values are made anew; 0: none.")
+    ] = 100,
+    view: Annotated[str | None, typer.Option(help="Only values of this view.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of a sample: `card_id=c1,c2`, or a file, a JSON key a line."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The sample of a run before.")] = None,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Verify the state while no engine runs: checksums, rows, positions, and values against events.
+
+    Example: `tegula state verify --sample 1000`; one key: `tegula state verify --key card_id=c1`
+    """
+    from .state import Options
+    from .state import state as run
+
+    _end(run(project, words, Options(sample, view, key or (), seed), json))
+
+
+@app.command(rich_help_panel="Operating")
+def rebuild(
+    view: Annotated[str, typer.Option(help="The view.")],
+    keys: Annotated[
+        list[str],
+        typer.Option(help="`card_id=c1,c2`, or a file with a key as a JSON object a line."),
+    ],
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Make the state of some keys anew from their events, while no engine runs.
+
+    Example: `tegula rebuild --view spend --keys card_id=c1,c2`
+    """
+    from .state import rebuild as run
+
+    _end(run(project, view, keys, json))
+
+
+@app.command(rich_help_panel="Operating")
 def status(project: Project = None, json: Json = False) -> None:
     """Streams, lag, rates, outcomes, builds and stores, as the running engine reports them.
 
