@@ -1,0 +1,219 @@
+"""Verifying: a state that is right is clean, whatever its windows; what is wrong is found."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tegula.schemas.errors import StateHeld
+from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX
+from tests.support.verifying import (
+    CARDS,
+    Home,
+    card_with,
+    count_one_more,
+    database_of,
+    place_of,
+    verify,
+)
+
+
+@pytest.fixture(scope="module")
+def chance(seed) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory, chance) -> Home:
+    """A home at rest, not to be changed."""
+    home = Home(tmp_path_factory.mktemp("home"), chance)
+    home.live(rounds=14)
+    home.rest()
+    return home
+
+
+@pytest.fixture
+def home(lived, tmp_path) -> Home:
+    """A copy of it, to be tampered with."""
+    return lived.copied(tmp_path / "home")
+
+
+def checks(report) -> dict[str, int]:
+    return {check.name: check.faults for check in report.checks}
+
+
+def looked_at(report, name: str) -> dict[str, int]:
+    return next(dict(check.counts) for check in report.checks if check.name == name)
+
+
+def test_state_with_windows_of_all_kinds_is_clean(lived):
+    report = verify(lived)
+    assert report.faults == []
+    names = ["checksums", "rows", "positions", "counters", "online store", "values"]
+    assert list(checks(report)) == names
+    values = looked_at(report, "values")
+    assert values["keys"] == len(CARDS) + 6
+    assert values["values"] == 14 * len(CARDS) + 3 * 6
+    rows = looked_at(report, "rows")
+    assert {"heads", "bodies", "chunks", "segments", "positions", "seen ids", "copies"} <= {*rows}
+
+
+def test_sample_is_as_large_as_asked_and_none_reads_no_events(lived):
+    assert looked_at(verify(lived, sample=2), "values")["keys"] == 4
+    assert [check.name for check in verify(lived, sample=0).checks][-1] == "online store"
+
+
+def test_verifying_changes_nothing(home):
+    before = verify(home)
+    again = verify(home)
+    assert [check.counts for check in again.checks] == [check.counts for check in before.checks]
+
+
+def test_engine_that_runs_is_not_read_beside(tmp_path, chance):
+    home = Home(tmp_path, chance)
+    try:
+        with pytest.raises(StateHeld, match="stop the engine first"):
+            verify(home)
+    finally:
+        home.rest()
+
+
+def test_flipped_byte_in_a_file_is_found_and_named(home):
+    folder = home.settings.state_path / "shard-01"
+    with database_of(home, 1) as database:
+        database.flush()
+    file = max(folder.glob("*.sst"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+    report = verify(home)
+    assert checks(report)["checksums"] >= 1
+    found = [fault for fault in report.faults if fault.check == "checksums"]
+    assert {fault.shard for fault in found} == {1}
+    assert all(file.name in fault.cause for fault in found)
+
+
+def test_shard_that_does_not_open_is_named(home):
+    folder = home.settings.state_path / "shard-01"
+    (folder / "CURRENT").write_bytes(b"nonsense\n")
+    report = verify(home)
+    (fault,) = report.faults
+    assert (fault.check, fault.shard) == ("checksums", 1)
+    assert [check.name for check in report.checks] == ["checksums", "rows"]
+
+
+@pytest.mark.parametrize("suffix", [BODY_SUFFIX, HEAD_SUFFIX])
+def test_wrong_value_in_a_block_is_found_in_the_sample_and_by_key(home, suffix):
+    card = count_one_more(home, suffix)
+    shard, _ = place_of(card)
+    for report in (verify(home), verify(home, card)):
+        assert report.faults
+        for fault in report.faults:
+            assert (fault.check, fault.shard, fault.key) == ("values", shard, {"card_id": card})
+            assert "events stored" in fault.cause
+    assert verify(home, *[one for one in CARDS if one != card]).faults == []
+
+
+def test_state_of_another_key_is_found_in_every_feature(home):
+    (shard, base), (_, other) = place_of("c1"), place_of(_neighbour("c1"))
+    with database_of(home, shard) as database:
+        rows = [(row, value) for row, value in database.items() if row.startswith(other)]
+        for row, _ in [one for one in database.items() if one[0].startswith(base)]:
+            database.delete(row)
+        for row, value in rows:
+            database.put(base + row[len(other) :], value)
+    report = verify(home, "c1")
+    assert {fault.feature for fault in report.faults} >= {"events", "sum_1h", "by_shop", "of_five"}
+    fault = next(fault for fault in report.faults if fault.feature == "events")
+    assert fault.stored != fault.recomputed
+    assert fault.at is not None
+
+
+def _neighbour(card: str) -> str:
+    shard = place_of(card)[0]
+    return next(one for one in CARDS if one != card and place_of(one)[0] == shard)
+
+
+def test_key_whose_rows_are_gone_is_found_by_the_sample(home):
+    shard, base = place_of("c5")
+    with database_of(home, shard) as database:
+        for row in [row for row, _ in database.items() if row.startswith(base)]:
+            database.delete(row)
+    report = verify(home)
+    assert {fault.key["card_id"] for fault in report.faults} == {"c5"}
+    assert all("no row of this key" in fault.cause for fault in report.faults)
+
+
+def test_bytes_that_do_not_decode_are_named_with_their_key(home):
+    card = card_with(home, HEAD_SUFFIX)
+    shard, base = place_of(card)
+    with database_of(home, shard) as database:
+        database.put(base + HEAD_SUFFIX, database.get(base + HEAD_SUFFIX)[:-1])
+    report = verify(home)
+    assert checks(report)["rows"] >= 1
+    assert {fault.key["card_id"] for fault in report.faults if fault.key} == {card}
+
+
+def test_archive_that_is_gone_is_replaced_by_the_log(home):
+    shutil.rmtree(home.settings.lake_path / "log")
+    report = verify(home)
+    assert report.faults == []
+    assert looked_at(report, "values")["events"] == 14 * 31
+
+
+def test_log_that_is_gone_is_told(home):
+    shutil.rmtree(home.settings.home / "log")
+    report = verify(home)
+    assert report.faults == []  # the archive has it all; the engine will not start
+    notes = next(check.notes for check in report.checks if check.name == "positions")
+    assert "TG-300" in notes[0]
+    assert not (home.settings.home / "log").exists()
+
+
+def test_events_that_nobody_has_any_more_are_told_and_not_compared(home):
+    shutil.rmtree(home.settings.home / "log")
+    shutil.rmtree(home.settings.lake_path / "log")
+    report = verify(home)
+    assert {fault.check for fault in report.faults} == {"positions", "values"}
+    assert looked_at(report, "values")["keys"] == 0
+
+
+def test_crash_leaves_a_state_that_is_clean(tmp_path, chance):
+    home = Home(tmp_path, chance)
+    home.live(rounds=4)
+    home.send([home.event() for _ in range(40)])
+    engine = home.driver.engine
+    failing = engine.shards[1]
+
+    def fail(*_: object) -> int:
+        raise OSError("no space")
+
+    failing.commit = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no space"):
+        home.driver.settle()
+    home.crash()
+    report = verify(home)
+    assert report.faults == []
+    assert looked_at(report, "counters")["at different positions"] >= 1
+    home.open()
+    home.live(rounds=2)
+    home.rest()
+    report = verify(home)
+    assert report.faults == []
+    assert looked_at(report, "counters").get("at different positions", 0) == 0
+
+
+def test_backfilled_redriven_and_swept_states_are_clean(tmp_path, chance):
+    home = Home(tmp_path, chance)
+    home.live(rounds=8)
+    home.driver.redrive("payments", expired="sales")
+    home.driver.backfill("sales")
+    home.now_us += 40 * 86_400_000_000
+    home.driver.advance_to(home.now_us)
+    home.live(rounds=4)
+    home.rest()
+    report = verify(home)
+    assert report.faults == []
+    assert looked_at(report, "values")["keys"] > len(CARDS)
