@@ -25,7 +25,7 @@ from typing import IO, Final
 from .exits import ENVIRONMENT, INTERNAL, OK
 
 LOOK_S: Final = 0.1
-STOP_WITHIN_S: Final = 4.0
+STOP_WITHIN_S: Final = 4.5
 """How long children get to finish what they do; then they are killed, which is safe too."""
 STEADY_AFTER_S: Final = 60.0
 RESTARTS_MAX: Final = 5

@@ -73,7 +73,7 @@ class ArchiveWriter:
         self._ended = False
         self._error: TegulaError | None = None
         self._places: Mapping[str, ArchivePlace] = MappingProxyType(archive.places())
-        self._thread = threading.Thread(target=self._run, name="archive", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="tegula-archive", daemon=True)
         self._thread.start()
 
     def offer(self, rows: ArchiveRows, timeout_s: float | None = None) -> bool:
@@ -128,17 +128,22 @@ class ArchiveWriter:
                 error=self._error,
             )
 
+    def end(self, *, flush: bool = True) -> threading.Thread:
+        """Have the thread flush once more and end; it is given back to be waited for."""
+        with self._changed:
+            self._ending = True
+            self._dropping = not flush
+            self._changed.notify_all()
+        return self._thread
+
     def close(self, *, flush: bool = True) -> None:
         """Flush once more and end the thread; closing again is harmless.
 
         Raises what kept rows from being written: they are still in the log, and read again from
         `places()`. With `flush=False` the buffer is let go, as a crash would.
         """
-        with self._changed:
-            first, self._ending = not self._ending, True
-            self._dropping = not flush
-            self._changed.notify_all()
-        self._thread.join()
+        first = not self._ending
+        self.end(flush=flush).join()
         if first and flush and self._error is not None:
             raise self._error
 

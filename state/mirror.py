@@ -17,12 +17,13 @@ one that this mirror left there is emptied and written anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
+from ..schemas.errors import SinkError
 from ..windows.shape import Shape
 from ..windows.tiles import KeyedTiles
 from .fold import Folded, gather
@@ -67,6 +68,8 @@ class Mirror:
         self._mark = Mark(shard.incarnation, 0, ())
         self._left = Left(shard)
         self._taken: Mirrored | None = None
+        self.is_over: Callable[[], bool] = lambda: False
+        """Whether nothing more is to be written: asked before each write, which then raises."""
 
     @property
     def mark(self) -> Mark:
@@ -196,6 +199,8 @@ class Mirror:
         )
 
     def _write(self, writes: Sequence[RowWrites], mark: Mark) -> None:
+        if self.is_over():
+            raise SinkError("the engine ends; the next one writes what is left")
         mark = self._left.next(mark)
         self._writer.write(writes, mark)
         self._mark, self._taken = mark, self._left.taken(mark)

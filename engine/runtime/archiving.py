@@ -7,12 +7,11 @@ the source.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from ...connectors.archive import ArchiveLog
-from ...schemas.errors import TegulaError
 from ...state.archive import Archive, ArchiveRows
 from ...state.archive_files import ArchiveFiles
 from ...state.archive_writer import ArchiveWriter, FlushPolicy
@@ -20,6 +19,7 @@ from ...state.dead_letter import DeadLetter
 from ..plan import StreamPlan
 from ..settings import Settings
 from ..steps.lanes import Place
+from .ending import Ending
 
 
 class Archiving:
@@ -94,11 +94,14 @@ class Archiving:
             }
         return reports
 
-    def close(self, *, clean: bool = True) -> None:
-        """Flush and stop; `clean=False` forgets what is buffered, as a crash would."""
-        for writer in self._writers.values():
-            # What could not be written is read again from the log; the report has told of it.
-            with suppress(TegulaError):
-                writer.close(flush=clean)
+    def close(self, *, clean: bool = True, ending: Ending | None = None) -> None:
+        """Flush and stop; `clean=False` forgets what is buffered, as a crash would.
+
+        What was not written, or not in time for the ending, is read again from the log; of what
+        could not be, the report has told.
+        """
+        ending = ending or Ending(threading.Event())
+        for thread in [writer.end(flush=clean) for writer in self._writers.values()]:
+            ending.join(thread)
         if clean:
             self.flush()

@@ -33,7 +33,7 @@ from .clock import Clock
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_US: Final = 60_000_000
 _LOOK_S: Final = 0.1
-_STOP_S: Final = 10.0
+_STOP_S: Final = 0.5
 _FLUSHES_MAX: Final = 4
 _FLUSH_SHORT_S: Final = 0.25
 _HOME: Final = "checkpoints"

@@ -31,6 +31,7 @@ from ..steps.commit import ShardCommit
 from .archiving import Archiving
 from .checkpointing import Checkpointing
 from .clock import Clock, monotonic_us, now_us
+from .ending import Ending
 from .home import HomeLock, open_shards
 from .housekeeping import Housekeeping
 from .ingest import Ingest, LiftedWork, Work, archive_rows
@@ -71,6 +72,7 @@ class Engine:
         # A clock that is set back must not hold up commits; scripted time is all the time there is.
         self._waited_us = monotonic_us if threaded else clock
         self._stop = stop or threading.Event()
+        self.ending = Ending(self._stop)
         self._closing = ExitStack()
         self._looked_us = -LOOK_US
         self._first_pending_us = 0
@@ -110,11 +112,11 @@ class Engine:
             self._lost = self._without_state()
             self.ingest = Ingest(self.shards, self.deployed.builds)
             self.mirrors = open_mirrors(self.shards, settings, self._shapes(), self.now_us)
-            opened.callback(lambda: self.mirrors.close(clean=self._clean))
+            opened.callback(lambda: self.mirrors.close(clean=self._clean, ending=self.ending))
             self._drop_retired()
             self._open_streams(opened)
             if self._threaded:
-                thread = MirrorThread(self.mirrors, settings.mirror_interval_ms)
+                thread = MirrorThread(self.mirrors, settings.mirror_interval_ms, self.ending)
                 thread.start()
                 opened.callback(thread.stop)
                 keeper = Housekeeping(self)
@@ -127,7 +129,7 @@ class Engine:
 
     def _open_streams(self, opened: ExitStack) -> None:
         self.archiving = Archiving(self.settings, threaded=self._threaded)
-        opened.callback(lambda: self.archiving.close(clean=self._clean))
+        opened.callback(lambda: self.archiving.close(clean=self._clean, ending=self.ending))
         opened.callback(self._close_streams)
         for name in self.deployed.streams:
             self._open_stream(name)
@@ -386,7 +388,8 @@ class Engine:
     def _close_shards(self) -> None:
         with ExitStack() as closing:  # all of them, also if one cannot note that it was closed
             for shard in self.shards:
-                closing.callback(shard.close if self._clean else shard.abandon)
+                whole = self._clean and self.ending.is_whole
+                closing.callback(shard.close if whole else shard.abandon)
 
     def __enter__(self) -> Engine:
         return self.open()

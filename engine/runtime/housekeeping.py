@@ -25,6 +25,7 @@ from ..settings import Settings
 from .archiving import Archiving
 from .checkpointing import Checkpointing
 from .clock import Clock
+from .ending import Ending
 from .home import write_report
 from .ingest import Ingest
 from .mirroring import Mirrors
@@ -33,6 +34,7 @@ from .streams import StreamReader
 _LOG: Final = logging.getLogger(__name__)
 
 PERIOD_S: Final = 1.0
+_STOP_SHARE: Final = 0.4  # of the time to end: it may wait for a broker
 
 
 class Observed(Protocol):
@@ -47,6 +49,7 @@ class Observed(Protocol):
     row_count: int
     registry_fault: TegulaError | None
     disk: DiskGuard
+    ending: Ending
 
     @property
     def shards(self) -> Sequence[Shard]: ...
@@ -96,11 +99,12 @@ class Housekeeping:
         builds = [build.id for build in self._engine.deployed.builds]
         self._engine.checkpointing.turn()
         self._scales.turn(self._engine.shards, builds)
-        self.report()
+        if not self._stop.is_set():
+            self.report()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join()
+        self._engine.ending.join(self._thread, _STOP_SHARE)
         self._engine.settings.engine_status_path.unlink(missing_ok=True)
 
     def report(self) -> None:

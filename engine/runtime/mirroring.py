@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from ..online import OpenWriter, online_writers
 from ..settings import Settings
 from ..steps.commit import ShardCommit
 from .clock import Clock, now_us
+from .ending import MIRROR_SHARE, Ending
 from .mirror_lag import MirrorLag
 from .pacing import mirror_rest_s
 
@@ -31,6 +32,7 @@ WAITING_TILES_MAX: Final = 2_000_000
 """Tiles that may wait in memory for the mirror; past it the outbox is read instead."""
 
 RETRY_S: Final = 1.0
+_STOP_SHARE: Final = MIRROR_SHARE + 0.15  # a write that has begun may end
 
 LOOK_S: Final = 1.0
 """How often the stores are looked at, whether they hold what was left there."""
@@ -64,6 +66,7 @@ class Mirrors:
         self._wanted: frozenset[int] | None = None
         self._ready = threading.Condition()
         self.fault: TegulaError | None = None
+        self.is_left_behind = False
 
     def offer(self, commits: Iterable[ShardCommit]) -> None:
         """Hand over what the shards committed, in order."""
@@ -76,6 +79,11 @@ class Mirrors:
                 self._offers = [[] for _ in self._offers]
                 self._waiting_tiles = 0
             self._ready.notify()
+
+    def end_with(self, ending: Ending) -> None:
+        """Begin no write any more once the time until this ending is over."""
+        for mirror in self._mirrors:
+            mirror.is_over = lambda: ending.is_over(MIRROR_SHARE)
 
     def set_shapes(self, shapes: Mapping[int, Shape]) -> None:
         """Mirror these builds from now on; rows of new ones are written by the next step."""
@@ -188,9 +196,15 @@ class Mirrors:
         """The online rows, for reading inside this process."""
         return WritersAsReader(self._writers)
 
-    def close(self, *, clean: bool = True) -> None:
+    def close(self, *, clean: bool = True, ending: Ending | None = None) -> None:
+        """Close the stores; as far as there is time until `ending`, so that a crash spares them."""
+        if ending is not None and self.is_left_behind:
+            return  # the thread is still at it
         with ExitStack() as closing:
             for writer in self._writers:
+                if clean and ending is not None and ending.is_over():
+                    ending.unfinished("the online store to be synced")
+                    clean = False
                 closing.callback(writer.close if clean else writer.abandon)
 
 
@@ -207,8 +221,12 @@ def open_mirrors(
 class MirrorThread:
     """Steps the mirrors whenever something was offered, until it is stopped."""
 
-    def __init__(self, mirrors: Mirrors, interval_ms: int = 20) -> None:
+    def __init__(
+        self, mirrors: Mirrors, interval_ms: int = 20, ending: Ending | None = None
+    ) -> None:
         self._mirrors = mirrors
+        self._ending = ending or Ending(threading.Event())
+        mirrors.end_with(self._ending)
         self._interval_s = interval_ms / 1_000
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tegula-mirror", daemon=True)
@@ -234,11 +252,15 @@ class MirrorThread:
                 self._stop.wait(mirror_rest_s(took_s, self._interval_s))
 
     def stop(self) -> None:
-        """Finish what was offered, then end."""
+        """Finish what was offered, if there is time until the ending, then end.
+
+        What could not be written is in the outbox, and written by the next engine.
+        """
         self._stop.set()
-        self._thread.join()
-        if self._mirrors.fault is None:
-            self._mirrors.step()
+        self._mirrors.is_left_behind = not self._ending.join(self._thread, _STOP_SHARE)
+        if not self._mirrors.is_left_behind and self._mirrors.fault is None:
+            with suppress(TegulaError):
+                self._mirrors.step()
 
 
 def _named(fault: Exception, shard: int) -> TegulaError:

@@ -16,6 +16,7 @@ from ..settings import Settings
 from . import dataflow
 from .clock import Clock, now_us
 from .disk_wait import DiskWait
+from .ending import end_in_time, end_without_threads, ended_in_time
 from .engine import Engine
 from .memory import collect_rarely, keep_freed_memory
 
@@ -28,14 +29,23 @@ def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | No
     """
     keep_freed_memory()
     stop = stop or threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        _stop_on_signals(stop)
+    if threading.current_thread() is not threading.main_thread():
+        _run_until(stop, settings, clock)
+        return
+    _stop_on_signals(stop)
+    with ended_in_time():
+        _run_until(stop, settings, clock)
+    end_without_threads()
+
+
+def _run_until(stop: threading.Event, settings: Settings, clock: Clock) -> None:
     waiting = DiskWait(settings, stop)
     while True:
         with waiting.for_room():
             with Engine(settings, clock=clock, stop=stop) as engine:
                 collect_rarely()
                 _run(engine)
+            engine.ending.tell()
             if not engine.outdated:
                 return
         if stop.is_set():
@@ -57,6 +67,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
         if stop.is_set():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        end_in_time()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

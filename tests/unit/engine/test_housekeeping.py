@@ -11,6 +11,7 @@ import pytest
 from tegula.engine.disk import DiskGuard
 from tegula.engine.runtime import housekeeping
 from tegula.engine.runtime.clock import now_us
+from tegula.engine.runtime.ending import Ending
 from tegula.engine.runtime.home import write_report
 from tegula.engine.runtime.housekeeping import Housekeeping
 from tegula.schemas.errors import StateError
@@ -51,6 +52,7 @@ def engine(tmp_path):
         survey=lambda: None,
         registry_fault=None,
         disk=DiskGuard({}, 0),
+        ending=Ending(threading.Event()),
         now_us=now_us,
     )
 
