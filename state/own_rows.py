@@ -21,11 +21,14 @@ def own_kind(row: bytes) -> str:
 
 
 def check_own(row: bytes, value: bytes, commit: int) -> None:
-    """Raise, whatever decoding raises, if a row of build 0 is not what it should be.
+    """Raise `StateCorrupt` or `FormatUnknown` if a row of build 0 is not what it should be.
 
     `commit` is the number of the last commit.
     """
-    _OWN_ROWS.get(row[4:5], ("unknown", _unknown))[1](row, value, commit)
+    try:
+        _OWN_ROWS.get(row[4:5], ("unknown", _unknown))[1](row, value, commit)
+    except (IndexError, ValueError, struct.error) as fault:
+        raise _bad(f"it does not decode: {fault}") from fault
 
 
 def _identity(row: bytes, value: bytes, commit: int) -> None:

@@ -262,10 +262,15 @@ class Shard:
             (row, value) for row, value in rows_of(self._database, base) if _is_of(row, base)
         )
 
-    def file_starts(self) -> list[bytes]:
-        """The first key of each file of the database, in order: where to read on after damage."""
+    def file_edges(self) -> list[bytes]:
+        """Where the files of the database begin, and what follows each, in order of keys.
+
+        There one reads on after damage.
+        """
         with named_faults(self._path):
-            return sorted(file["start_key"] for file in self._database.live_files())
+            files = self._database.live_files()
+        ends = {file["end_key"] + b"\x00" for file in files}
+        return sorted(ends | {file["start_key"] for file in files})
 
     def mirrored(self) -> Mirrored | None:
         """What the online store is known to have taken; None before it has taken anything."""

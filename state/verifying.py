@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from ..schemas.errors import StateCorrupt, TegulaError
+from ..schemas.errors import StateCorrupt, StateError, TegulaError
 from ..schemas.time import HOUR_US
 from ..windows.ladder import INSTANT
 from ..windows.shape import Shape
@@ -100,7 +100,7 @@ def scan(
 
 def _all_rows(shard: Shard, found: Scan) -> Iterator[tuple[bytes, bytes]]:
     """Every row that can be read; damage is noted, and reading goes on with the next file."""
-    first = b""
+    first, damage = b"", set[str]()
     while True:
         last = first
         try:
@@ -108,12 +108,14 @@ def _all_rows(shard: Shard, found: Scan) -> Iterator[tuple[bytes, bytes]]:
                 last = row
                 yield row, value
         except StateCorrupt as fault:
-            found.blame(RowFault(shard.number, "file", fault.got))
-            starts = shard.file_starts()
-            later = bisect_right(starts, last)
-            if later == len(starts):
+            if fault.got not in damage:
+                damage.add(fault.got)
+                found.blame(RowFault(shard.number, "file", fault.got))
+            edges = shard.file_edges()
+            later = bisect_right(edges, last)
+            if later == len(edges):
                 return
-            first = starts[later]
+            first = edges[later]
         else:
             return
 
@@ -156,7 +158,7 @@ class _Reading:
         self._found.rows[kind] += 1
         try:
             check_own(row, value, self._shard.commit_number)
-        except Exception as fault:  # noqa: BLE001 - whatever decoding raises, the row is bad
+        except StateError as fault:
             self._blame(kind, _said(fault))
 
     def of_key(self, row: bytes, value: bytes) -> None:
