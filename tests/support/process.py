@@ -1,4 +1,4 @@
-"""A real engine process for tests: started, killed, asked what it reports."""
+"""Real processes for tests: an engine, started, killed, asked what it reports; a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +15,46 @@ _RUN = (
     "import sys; from pathlib import Path; from tegula.engine.settings import load_settings;"
     "from tegula.engine.runtime.process import run; run(load_settings(Path(sys.argv[1])))"
 )
+_VERB = "import sys; from tegula.cli.main import program; sys.exit(program())"
 
 
-class EngineProcess:
-    """An engine over the project in `project`, in a process of its own."""
+class Process:
+    """One program over the project in `project`, which is called `name` where it fails."""
 
-    def __init__(self, project: Path, output: str = "engine.out") -> None:
+    def __init__(self, project: Path, name: str, command: Sequence[str], output: str) -> None:
         self._project = project
+        self._name = name
+        self._command = [sys.executable, "-c", *command]
         self._output = project / output
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
-        """What the process has printed so far."""
+        """What the process has printed so far, and those before it."""
         path = self._output
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self) -> None:
-        """Start the process; returns at once."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process, with more in its environment; returns at once."""
         with self._output.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _RUN, str(self._project)],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
             )
 
     @property
     def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def report(self) -> dict[str, Any] | None:
-        """What the running process last reported of itself; None before its first report."""
+    @property
+    def pid(self) -> int:
+        """Its process id."""
         assert self._process is not None, "start() first"
-        assert self._process.poll() is None, f"the engine ended by itself:\n{self.log}"
-        try:
-            content = json.loads((self._project / ".tegula" / "engine.json").read_text())
-        except FileNotFoundError:
-            return None
-        return content if content["pid"] == self._process.pid else None
+        return self._process.pid
 
     def kill(self) -> None:
         """End the process as a power cut would end it."""
@@ -79,9 +80,39 @@ class EngineProcess:
             code = self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            raise AssertionError(f"the engine did not stop within 60 s:\n{self.log}") from None
+            raise AssertionError(
+                f"the {self._name} did not stop within 60 s:\n{self.log}"
+            ) from None
         self._process = None
         return code
+
+
+class EngineProcess(Process):
+    """An engine over the project in `project`, in a process of its own.
+
+    With `verb` it is `tegula run`, which ends with an exit code; else the bare engine.
+    """
+
+    def __init__(self, project: Path, output: str = "engine.out", *, verb: bool = False) -> None:
+        command = [_VERB, "run", "--project"] if verb else [_RUN]
+        super().__init__(project, "engine", [*command, str(project)], output)
+
+    def report(self) -> dict[str, Any] | None:
+        """What the running process last reported of itself; None before its first report."""
+        assert self._process is not None, "start() first"
+        assert self._process.poll() is None, f"the engine ended by itself:\n{self.log}"
+        try:
+            content = json.loads((self._project / ".tegula" / "engine.json").read_text())
+        except FileNotFoundError:
+            return None
+        return content if content["pid"] == self._process.pid else None
+
+
+class ServerProcess(Process):
+    """A server over the project in `project`, in a process of its own: `tegula serve`."""
+
+    def __init__(self, project: Path, output: str = "server.out") -> None:
+        super().__init__(project, "server", [_VERB, "serve", "--project", str(project)], output)
 
 
 def lag_of(report: dict[str, Any] | None) -> int | None:
