@@ -3,15 +3,19 @@
 SIGTERM and SIGINT ask for a stop: what was taken from the logs is committed, mirrored and archived,
 then the home is let go. A second signal ends at once, which is safe too. Definitions that change
 what is running are taken up in the same way: stop, and start anew; servers go on meanwhile. So is
-space on a disk that was full.
+space on a disk that was full. An engine that has run waits for brokers that are away: it would have
+waited too had it not been begun anew just then.
 """
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from types import FrameType
+from typing import Final
 
+from ...schemas.errors import BrokerUnreachable
 from ..settings import Settings
 from . import dataflow
 from .clock import Clock, now_us
@@ -19,6 +23,11 @@ from .disk_wait import DiskWait
 from .ending import end_in_time, end_without_threads, ended_in_time
 from .engine import Engine
 from .memory import collect_rarely, keep_freed_memory
+
+_LOG: Final = logging.getLogger(__name__)
+
+AGAIN_S: Final = 1.0
+"""How long an engine that has run waits before it asks its brokers again."""
 
 
 def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | None = None) -> None:
@@ -39,15 +48,23 @@ def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | No
 
 
 def _run_until(stop: threading.Event, settings: Settings, clock: Clock) -> None:
-    waiting = DiskWait(settings, stop)
+    waiting, has_run = DiskWait(settings, stop), False
     while True:
         with waiting.for_room():
-            with Engine(settings, clock=clock, stop=stop) as engine:
-                collect_rarely()
-                _run(engine)
-            engine.ending.tell()
-            if not engine.outdated:
-                return
+            try:
+                with Engine(settings, clock=clock, stop=stop) as engine:
+                    has_run = True
+                    collect_rarely()
+                    _run(engine)
+            except BrokerUnreachable as fault:
+                if not has_run:
+                    raise
+                _LOG.warning("%s; the engine goes on when they answer", fault)
+                stop.wait(AGAIN_S)
+            else:
+                engine.ending.tell()
+                if not engine.outdated:
+                    return
         if stop.is_set():
             return
 

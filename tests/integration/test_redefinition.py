@@ -8,7 +8,8 @@ import pytest
 
 import tegula as tg
 from tegula import agg
-from tegula.schemas.errors import DefinitionErrors
+from tegula.engine.runtime import process
+from tegula.schemas.errors import BrokerUnreachable, DefinitionErrors
 from tests.integration.test_engine_faults import events
 from tests.support.engines import BY_NAME, EVENTS, TOTALS, Project, running
 
@@ -32,6 +33,37 @@ def test_column_and_its_view_are_taken_up_by_a_running_engine(tmp_path, eventual
         eventually(lambda: project.outcomes(2).get("folded") == 200)
         assert project.outcomes(1)["folded"] == 200
         assert engine.fault is None
+
+
+def test_definitions_are_taken_up_once_the_brokers_answer_again(tmp_path, eventually, monkeypatch):
+    """An engine that runs waits for its brokers; so does one that has to open them anew."""
+    project, refused = Project.make(tmp_path), []
+
+    def refuse(*_: object) -> None:
+        refused.append(True)
+        raise BrokerUnreachable(bootstrap="nowhere:1")
+
+    monkeypatch.setattr(process, "AGAIN_S", 0.01)
+    with running(project) as engine:
+        project.send(events(100))
+        eventually(lambda: project.outcomes(1).get("folded") == 100)
+        with monkeypatch.context() as away:
+            away.setattr("tegula.engine.runtime.engine.open_log", refuse)
+            project.apply(replace(TOTALS, stream=WIDER), view("ys", WIDER, "y"))
+            eventually(lambda: len(refused) > 3 or not engine.is_running)
+        project.send([{**event, "y": 2.0} for event in events(100)])
+        eventually(lambda: project.outcomes(2).get("folded") == 200 or not engine.is_running)
+        assert engine.fault is None
+
+
+def test_engine_that_has_never_run_ends_where_no_broker_answers(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise BrokerUnreachable(bootstrap="nowhere:1")
+
+    monkeypatch.setattr("tegula.engine.runtime.engine.open_log", refuse)
+    with running(Project.make(tmp_path)) as engine:
+        engine.thread.join(60)
+        assert isinstance(engine.fault, BrokerUnreachable)
 
 
 def test_build_of_an_older_definition_goes_on_reading_a_column_that_left_the_stream():
