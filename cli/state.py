@@ -75,9 +75,9 @@ def rebuild(project: Path | None, view: str, words: Sequence[str], as_json: bool
         write_json([asdict(one) for one in done])
         return OK
     for one in done:
-        gone = f"; {number(one.empty)} have no events that count" if one.empty else ""
+        gone = f"; of {_keys(one.empty)} no event counts" if one.empty else ""
         say(
-            f"Build {one.build} of {view}: {number(one.keys)} keys made anew from "
+            f"Build {one.build} of {view}: {_keys(one.keys)} made anew from "
             f"{number(one.events)} records{gone}.",
             "green",
         )
@@ -117,9 +117,13 @@ def _print(report: Report) -> None:
         note(hint)
 
 
+def _keys(count: int) -> str:
+    return f"{number(count)} key{'' if count == 1 else 's'}"
+
+
 def _looked_at(report: Report, check: Check) -> str:
     parts = [
-        size(count) if what == "bytes" else f"{number(count)} {what}"
+        size(count) if what == "bytes" else f"{what} {number(count)}"
         for what, count in check.counts.items()
         if count
     ]

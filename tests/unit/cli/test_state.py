@@ -61,7 +61,7 @@ def test_words_that_ask_for_nothing_say_what_to_ask_for(lived, tegula, words, co
 def test_rebuild_says_what_it_did(lived, tegula):
     ran = tegula("rebuild", "--view", "spend", "--keys", "card_id=c1,c2", "-p", lived)
     assert ran.code == 0
-    assert "1 keys made anew from 1 records; 1 have no events that count" in ran.out
+    assert "1 key made anew from 1 records; of 1 key no event counts" in ran.out
     assert tegula("state", "verify", "--key", "card_id=c1,c2", "-p", lived).code == 0
 
 
