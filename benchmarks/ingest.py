@@ -119,7 +119,7 @@ def measure(settings: Settings, count: int, *, state_only: bool) -> Round:
             if state_only:
                 engine.archiving.offer = _ignore  # type: ignore[method-assign]
                 engine.mirrors.offer = _ignore  # type: ignore[method-assign]
-            watcher = threading.Thread(target=_stop_when_done, args=(engine, count, state_only))
+            watcher = threading.Thread(target=stop_when_done, args=(engine, count, state_only))
             watcher.start()
             dataflow.run(engine)
             watcher.join()
@@ -139,7 +139,8 @@ def _taken(engine: Engine) -> int:
     return sum(place.next_offset for lane in lanes for place in lane.places.values())
 
 
-def _stop_when_done(engine: Engine, count: int, state_only: bool) -> None:
+def stop_when_done(engine: Engine, count: int, state_only: bool) -> None:
+    """Stop the engine once so many events are committed and, unless `state_only`, readable."""
     deadline_s = time.monotonic() + SECONDS_MAX
     while not engine.stopping:
         time.sleep(0.01)

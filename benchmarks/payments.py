@@ -1,7 +1,7 @@
 """What the benchmarks of ingest, memory and freshness run on: a view, a home, and its events.
 
 Four aggregates over three windows each, of payments in JSON of about 90 bytes. Keys are zipf(1.2)
-over at most 100 000, or uniform over as many. Everything is made from a seed.
+over at most 100 000, uniform over as many, or always the same one. Everything is made from a seed.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ def events(
         n = min(100 * rows, count - begin)
         if keys == "zipf":
             ids = np.minimum(rng.zipf(1.2, n), KEY_COUNT)
+        elif keys == "hot":
+            ids = np.zeros(n, dtype=np.int64)
         else:
             ids = rng.integers(0, KEY_COUNT, n)
         at_us = start_us + (begin + np.arange(n)) * 1_000_000 // per_second

@@ -45,6 +45,7 @@ _WAIT_S = 0.005
 # Messages asked for at a time. They are Python objects: a few thousand that are let go before the
 # next ones come stay in the processor's cache, and cost less than half of 65 536 at once.
 _PORTION = 2_000
+_BATCH_BYTES_MAX = 32 << 20  # large records: no more are asked for, however few there are
 
 
 class KafkaReader:
@@ -103,7 +104,8 @@ class KafkaReader:
         stamps: list[tuple[int, int]] = []
         values: list[bytes | None] = []
         errors: list[Message] = []
-        while len(values) < rows_max and not errors:
+        size_bytes = 0
+        while len(values) < rows_max and size_bytes < _BATCH_BYTES_MAX and not errors:
             wanted = min(_PORTION, rows_max - len(values))
             messages = self._consume(wanted)
             count = len(messages)
@@ -114,7 +116,9 @@ class KafkaReader:
             numbers.extend(map(Message.partition, messages))  # type: ignore[arg-type]
             offsets.extend(map(Message.offset, messages))  # type: ignore[arg-type]
             stamps.extend(map(Message.timestamp, messages))
-            values.extend(map(Message.value, messages))
+            payloads = [*map(Message.value, messages)]
+            values.extend(payloads)
+            size_bytes += sum(map(len, filter(None, payloads)))
             if count < wanted:
                 break
         if values:

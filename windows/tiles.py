@@ -76,6 +76,13 @@ class KeyedTiles:
         return len(self.keys)
 
     @property
+    def size_bytes(self) -> int:
+        """What holding the keys and tiles takes: the bytes of their columns."""
+        of = self.tiles
+        columns = (of.start_us, of.rung, of.rows, *of.columns, self.bounds, self.newest_us)
+        return int(self.keys.nbytes) + sum(int(column.nbytes) for column in columns)
+
+    @property
     def key_of_tile(self) -> np.ndarray:
         """For each tile, the number of its key (int64)."""
         return np.repeat(np.arange(len(self.keys)), np.diff(self.bounds))

@@ -37,7 +37,7 @@ from .housekeeping import Housekeeping
 from .ingest import Ingest, LiftedWork, Work, archive_rows
 from .joining import Joining
 from .mirroring import MirrorThread, open_mirrors
-from .pacing import COMMIT_ROWS_MAX, commit_interval_us
+from .pacing import commit_interval_us, is_lot
 from .sources import open_log
 from .streams import StreamReader
 
@@ -239,7 +239,7 @@ class Engine:
     def is_commit_due(self) -> bool:
         """Whether what has gathered is to be committed now."""
         committer = self.ingest.committer
-        if not committer.has_pending or committer.pending_rows >= COMMIT_ROWS_MAX:
+        if not committer.has_pending or is_lot(committer.pending_rows, committer.pending_bytes):
             return committer.has_pending
         interval_us = commit_interval_us(
             self.settings.commit_interval_ms * 1_000,

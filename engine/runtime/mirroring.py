@@ -1,7 +1,7 @@
 """Running the mirrors of all shards: in a thread beside the commits, or step by step.
 
 A commit hands its offers over and goes on; a mirror that falls behind takes several commits at
-once, and past a bound of waiting tiles the offers are dropped and the outbox takes their place. A
+once, and past a bound of waiting bytes the offers are dropped and the outbox takes their place. A
 store that refuses writes stops the mirror visibly (`fault`), never the commits. One that was wiped
 or restored is found by looking, also while nothing is committed, and written anew.
 """
@@ -28,8 +28,8 @@ from .ending import MIRROR_SHARE, Ending
 from .mirror_lag import MirrorLag
 from .pacing import mirror_rest_s
 
-WAITING_TILES_MAX: Final = 2_000_000
-"""Tiles that may wait in memory for the mirror; past it the outbox is read instead."""
+WAITING_BYTES_MAX: Final = 256 << 20
+"""Bytes that may wait in memory for the mirror; past it the outbox is read instead."""
 
 RETRY_S: Final = 1.0
 _STOP_SHARE: Final = MIRROR_SHARE + 0.15  # a write that has begun may end
@@ -60,7 +60,7 @@ class Mirrors:
             for shard, writer in zip(shards, self._writers, strict=True)
         ]
         self._offers: list[list[Offer]] = [[] for _ in shards]
-        self._waiting_tiles = 0
+        self._waiting_bytes = 0
         self._lagging = [True] * len(shards)
         self._next_shapes: dict[int, Shape] | None = None
         self._wanted: frozenset[int] | None = None
@@ -72,12 +72,12 @@ class Mirrors:
         """Hand over what the shards committed, in order."""
         with self._ready:
             for commit in commits:
-                self._waiting_tiles += sum(_tile_count(offer) for offer in commit.offers)
+                self._waiting_bytes += sum(_size_bytes(offer) for offer in commit.offers)
                 self._offers[commit.shard].extend(commit.offers)
-            if self._waiting_tiles > WAITING_TILES_MAX:
+            if self._waiting_bytes > WAITING_BYTES_MAX:
                 self._lagging = [True] * len(self._offers)
                 self._offers = [[] for _ in self._offers]
-                self._waiting_tiles = 0
+                self._waiting_bytes = 0
             self._ready.notify()
 
     def end_with(self, ending: Ending) -> None:
@@ -103,7 +103,7 @@ class Mirrors:
         with self._ready:
             offers, self._offers = self._offers, [[] for _ in self._offers]
             lagging, self._lagging = self._lagging, [False] * len(self._offers)
-            self._waiting_tiles = 0
+            self._waiting_bytes = 0
             wanted = self._wanted
             if self._next_shapes is not None:
                 # Here and not in `set_shapes`: the mirrors run through it without the lock.
@@ -269,7 +269,9 @@ def _named(fault: Exception, shard: int) -> TegulaError:
     return SinkError("the online rows cannot be written", where=f"shard {shard}", got=repr(fault))
 
 
-def _tile_count(offer: Offer) -> int:
+def _size_bytes(offer: Offer) -> int:
     if isinstance(offer, Committed):
-        return sum(len(keyed.tiles) for keyed in offer.chunks.values())
-    return len(offer.keys)
+        return sum(keyed.size_bytes for keyed in offer.chunks.values())
+    segments = (block for _, _, block in offer.segments)
+    rows = (offer.keys, offer.heads, offer.bodies, segments)
+    return sum(len(row) for part in rows for row in part if row is not None)

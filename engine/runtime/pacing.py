@@ -16,11 +16,23 @@ from ...schemas.time import SECOND_US
 COMMIT_ROWS_MAX: Final = 1 << 20
 """Rows that are committed at once, at most, whatever the interval: it bounds memory."""
 
+COMMIT_BYTES_MAX: Final = 256 << 20
+"""Bytes of tiles at which is committed: states of a kilobyte each would be many in so many rows."""
+
 BEHIND_INTERVAL_US: Final = SECOND_US // 2
 BEHIND_INTERVAL_MAX_US: Final = 2 * SECOND_US
 _SHARE_OF_LAG: Final = 4
 
 MIRROR_REST_MAX_S: Final = 0.5
+
+
+def is_lot(rows: int, size_bytes: int) -> bool:
+    """Whether so much has gathered that it is committed, whatever the interval.
+
+    >>> is_lot(10, 10), is_lot(1 << 20, 10), is_lot(10, 1 << 28)
+    (False, True, True)
+    """
+    return rows >= COMMIT_ROWS_MAX or size_bytes >= COMMIT_BYTES_MAX
 
 
 def commit_interval_us(interval_us: int, lag_us: int, *, idle: bool, catching_up: bool) -> int:

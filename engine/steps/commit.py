@@ -59,6 +59,7 @@ class Pending:
     parts: dict[int, list[KeyedTiles]] = field(default_factory=dict)
     progress: dict[tuple[int, int], _Progress] = field(default_factory=dict)
     row_count: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class Committer:
         return self._pending.row_count
 
     @property
+    def pending_bytes(self) -> int:
+        """What the tiles gathered since the last commit take."""
+        return self._pending.size_bytes
+
+    @property
     def has_pending(self) -> bool:
         """Whether there is anything to commit, be it only positions."""
         return bool(self._pending.progress)
@@ -105,6 +111,7 @@ class Committer:
         pending = self._pending
         if len(lifted.tiles):
             pending.parts.setdefault(build, []).append(lifted.tiles)
+            pending.size_bytes += lifted.tiles.size_bytes
         counts = np.zeros((len(self.shards), len(COUNTERS)), dtype=np.int64)
         tombstones = dead = 0
         for record in batch.bad:

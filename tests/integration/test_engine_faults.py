@@ -166,7 +166,7 @@ def test_store_that_refuses_for_long_is_written_anew_and_says_what_the_state_say
 ):
     """What waits for it does not grow without bound, and nobody reads a zero meanwhile."""
     monkeypatch.setattr("tegula.engine.runtime.mirroring.RETRY_S", 0.05)
-    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_TILES_MAX", 10)
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_BYTES_MAX", 1_000)
     monkeypatch.setattr(outbox, "KEYS_MAX", 30)
     project, rounds = Project.make(tmp_path, TOTALS, OTHERS, port=free_port()), 6
 

@@ -171,6 +171,7 @@ def test_commit_merges_what_gathered_into_one_chunk_a_key(shards):
     for begin in range(0, 6, 2):
         feed(ingest, events, begin, begin + 2)
     assert ingest.committer.pending_rows == 6
+    assert ingest.committer.pending_bytes > 6 * 8
     ingest.commit()
     assert not ingest.committer.has_pending
     stored = [shard.read_keys(BUILD.id, [A_KEY])[0] for shard in shards]

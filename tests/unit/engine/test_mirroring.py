@@ -10,7 +10,9 @@ import pytest
 from tegula.engine.online import OpenWriter
 from tegula.engine.runtime.ingest import Ingest, Work
 from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
+from tegula.engine.steps.commit import ShardCommit
 from tegula.schemas.errors import OnlineStoreFull
+from tegula.state.fold import Folded
 from tegula.state.keys import encode_key, shard_of
 from tegula.state.online.lmdb import LmdbWriter
 from tests.support.ingesting import NOON_US, admitted, build_of, event, open_shards
@@ -109,7 +111,7 @@ def test_thread_goes_on_after_a_fault_that_nobody_thought_of(running, monkeypatc
 
 
 def test_offers_past_the_bound_are_dropped_and_the_outbox_takes_their_place(running, monkeypatch):
-    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_TILES_MAX", 5)
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_BYTES_MAX", 500)
     running.commit()
     running.commit()
     assert not running.mirrors.is_idle
@@ -120,6 +122,19 @@ def test_offers_past_the_bound_are_dropped_and_the_outbox_takes_their_place(runn
         mark = reader.mark(place)
         assert mark is not None
         assert (mark.commit, mark.positions) == (2, {0: running.offset})
+
+
+def test_what_folds_hand_over_counts_by_its_bytes_not_by_its_keys(running, monkeypatch):
+    """A few keys with large rows must not fill the memory while a mirror is stuck."""
+    monkeypatch.setattr("tegula.engine.runtime.mirroring.WAITING_BYTES_MAX", 10_000)
+    running.commit()
+    running.mirrors.step()
+    kept = Folded(2, BUILD.id, [b"a"], [b"x" * 4_000], [b"x" * 4_000])
+    running.mirrors.offer([ShardCommit(0, (kept,))])
+    assert running.mirrors._offers[0]
+    running.mirrors.offer([ShardCommit(0, (kept,))])
+    assert running.mirrors._offers == [[]] * SHARDS
+    assert all(running.mirrors._lagging)
 
 
 def test_set_shapes_takes_hold_with_the_next_step_and_not_before(running):
