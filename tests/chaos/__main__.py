@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             world.close()
             broker.stop()
             if apart:
-                subprocess.run(["umount", str(world.settings.home)], check=True)
+                subprocess.run(["umount", "--lazy", str(world.settings.home)], check=True)
     for what, count in sorted(happened.items()):
         _tell(f"{count:>9}  {what}")
     _tell(f"0 lost, 0 doubled, in {time.monotonic() - began_s:.0f} s")

@@ -76,6 +76,7 @@ def damage_commits(world: World) -> None:
         world.lose_trust()
         said = _start_and_hear(world, stays_up=True)
         if not said:
+            world.until(lambda: world.engine.report() is not None)
             return
         assert "TG-504" in said, said
         assert damaged.parent.name in said, said

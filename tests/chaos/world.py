@@ -156,7 +156,7 @@ class World:
 
     def has_readable_builds(self) -> bool:
         """Whether all that is live is whole, and what is committed can be read."""
-        report = self.engine.report() if self.engine.is_running else None
+        report = self.engine.report()
         return (
             report is not None
             and report["mirrored"] == report["commits"]
