@@ -130,7 +130,7 @@ def wholeness(
         if applied is None or not applied.next_offset:
             continue
         where = f"stream {history.stream.name!r}, partition {partition}"
-        there = counted.get((ordinal, applied.next_offset), Counted(0, 0))
+        there = counted[ordinal, applied.next_offset]
         gone = applied.read - there.read
         if gone > 0 and history.bounds[partition].begin > 0:
             begins_us = history.begins_us(partition)

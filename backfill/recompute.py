@@ -42,9 +42,9 @@ Progress = Callable[[int], None]
 """Is told how many more records were read."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counted:
-    """Records of a partition before an offset, as they are in archive and log."""
+    """Records of a partition before an offset that are in archive and log."""
 
     read: int
     dead: int
@@ -52,7 +52,7 @@ class Counted:
 
 @dataclass
 class Recomputed:
-    """The keys as they are to be, in `shard`; `counted` by (ordinal, offset), where that is kept.
+    """The keys as they are to be, in `shard`; `counted` by (ordinal, position of a shard).
 
     `keys` holds for each build those of which any event counted.
     """
@@ -105,17 +105,21 @@ def recompute(
         ordinal: sorted({int(e) for one in builds for e in applied[one.id, ordinal]})
         for ordinal in history.ordinals.values()
     }
+    there = dict.fromkeys(history.ordinals.values(), Counted(0, 0))
     try:
         for piece in history.read(ends):
             batch = piece.batch
+            there[piece.ordinal] = Counted(piece.read, piece.dead)
             for one in filling:
                 _take(made, one, batch, piece.ordinal, applied[one.build.id, piece.ordinal])
                 if one.tiles >= _COMMIT_TILES:
                     _commit(made, one, piece.watermark_us, targets)
             if batch.next_offset in ends[piece.ordinal]:
-                counted = Counted(piece.read, piece.dead)
-                made.counted[piece.ordinal, batch.next_offset] = counted
+                made.counted[piece.ordinal, batch.next_offset] = there[piece.ordinal]
             progress(batch.read_count)
+        for ordinal, edges in ends.items():
+            for edge in edges:  # those that nothing reached: all that there is lies before them
+                made.counted.setdefault((ordinal, edge), there[ordinal])
         for one in filling:
             _commit(made, one, _PAST_ALL, targets, last=True)
     except BaseException:

@@ -37,7 +37,7 @@ _GREATEST: Final = 1e200
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The tiles of some keys at their horizons, as far as retention reaches."""
+    """The tiles of some keys at their horizons, as far as windows reach from there."""
 
     key: Int64s
     tiles: Tiles
@@ -48,9 +48,9 @@ class Settled:
         key, tiles = settled(shape, in_seconds(shape, gathered), horizon_us)
         if shape.retention_us is None:
             return Settled(key, tiles)
-        # Of a tile that retention's end cuts, what was dropped depends on when it was folded;
-        # nobody reads it.
-        kept = np.flatnonzero(tiles.start_us + shape.retention_us >= horizon_us[key])
+        # What is dropped of a tile at retention's end depends on when it was folded, and retention
+        # may have been longer or shorter (`history` is changed in place); nobody reads it.
+        kept = np.flatnonzero(tiles.start_us + shape.reach_us >= horizon_us[key])
         return Settled(key[kept], tiles.take(kept))
 
     @staticmethod

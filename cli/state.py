@@ -69,8 +69,9 @@ def rebuild(project: Path | None, view: str, words: Sequence[str], as_json: bool
     """Make the state of some keys of a view anew."""
     settings = load_settings(project)
     with at_rest.writing(settings) as home, Meter("Reading events", unit="events") as meter:
-        builds = home.builds_of(view)
-        done = make_anew(home, builds, keys_for(builds, words), meter.advance)
+        keys = keys_for(home.builds_of(view), words)
+        builds = [build for build in home.builds_of(view) if build.id in keys]
+        done = make_anew(home, builds, keys, meter.advance)
     if as_json:
         write_json([asdict(one) for one in done])
         return OK
