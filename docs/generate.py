@@ -26,6 +26,7 @@ from typing import Any, Final
 import tegula
 from tegula import agg, errors
 from tegula.cli import exits
+from tegula.docs.limits import limits
 from tegula.docs.markdown import DOCS, WORDS, code, page, paragraphs, table
 from tegula.docs.surfaces import commands, http, python
 from tegula.engine.settings import ENVIRONMENT_PREFIX, Settings
@@ -336,6 +337,7 @@ def _signature(function: Callable[..., Any]) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "commands.md": commands,
     "settings.md": settings,
+    "limits.md": limits,
     "errors.md": error_codes,
     "records.md": records,
     "metrics.md": metrics,

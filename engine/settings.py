@@ -98,6 +98,14 @@ class Settings(BaseSettings):
     """A longer request body is refused."""
     keys_max: int = Field(100_000, ge=1)
     """More keys in one request are refused."""
+    features_max: int = Field(10_000, ge=1)
+    """More names of features in one request are refused."""
+    values_max: int = Field(10_000_000, ge=1)
+    """More values, keys times features, in one answer are refused."""
+    events_max: int = Field(500_000, ge=1)
+    """More events in one push are refused."""
+    push_waiting_bytes_max: int = Field(256 << 20, ge=1)
+    """Bytes pushed to a stream that wait for its log, in a server process; more are refused."""
 
     @field_validator("home", mode="after")
     @classmethod

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ..schemas.errors import TegulaError
+from ..schemas.errors import TegulaError, TooLarge
 from .encode import encode_error, encode_reply
 from .metrics import ROUTES, Counters
 from .plan import FeaturePlan, Resolved
@@ -93,6 +93,9 @@ class Answerer:
                 await self._waiter.wait(request.after, resolved, self._limits.wait_us)
                 resolved = self._current()
                 plan = _plan_of(resolved, request)
+            values = request.key_count * len(plan.names)
+            if values > self._limits.values:
+                raise TooLarge(what="values", got=values, limit=self._limits.values)
             reply = await self._read_slices(resolved, plan, request)
             encoded = encode_reply(reply, plan, request.include, trace_id)
         except Exception as fault:  # noqa: BLE001 - every request gets its answer

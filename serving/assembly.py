@@ -20,7 +20,7 @@ from .health import Health
 from .logs import open_events
 from .metrics import Counters, ServerCollector, gauge
 from .protocol import Limits
-from .push import Pusher
+from .push import Pusher, PushLimits
 from .read import FeatureReader
 from .receipts import Waiter
 
@@ -40,7 +40,12 @@ class Serving:
         store: OnlineReader | None = None,
     ) -> None:
         self.settings = settings
-        self.limits = Limits(body_bytes=settings.request_bytes_max, keys=settings.keys_max)
+        self.limits = Limits(
+            body_bytes=settings.request_bytes_max,
+            keys=settings.keys_max,
+            features=settings.features_max,
+            values=settings.values_max,
+        )
         self.counters = counters or Counters()
         self.store = store or online_reader(settings, now_us)
         self._registry = Registry(settings.registry_url_or_default)
@@ -59,7 +64,9 @@ class Serving:
         self.pusher = Pusher(
             lambda stream: open_events(stream, settings, now_us, disk),
             now_us,
-            settings.record_bytes_max,
+            PushLimits(
+                settings.record_bytes_max, settings.events_max, settings.push_waiting_bytes_max
+            ),
         )
         self.health = Health(
             current,

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..engine.plan import StreamPlan
-from ..schemas.errors import BadRequest
+from ..schemas.errors import BadRequest, TooLarge
 from ..schemas.types import TIMESTAMP_UNITS
 from .protocol import show
 
@@ -31,19 +31,29 @@ _CLOSING: Final = re.compile(r"\}[ \t\r\n]*\Z")
 _SCAN: Final = json.JSONDecoder().raw_decode
 
 
-def records_of(body: bytes, content_type: str, stream: StreamPlan) -> list[bytes]:
-    """The records of a pushed body, in order.
+def records_of(
+    body: bytes, content_type: str, stream: StreamPlan, count_max: int = 500_000
+) -> list[bytes]:
+    """The records of a pushed body, in order; no more than `count_max`.
 
     `content_type` says how to read it; anything but the types above is read as JSON,
-    `{"events": [{…}, …]}`. Raises `BadRequest` where the body as a whole is not of its type; what
-    a record holds is not looked at.
+    `{"events": [{…}, …]}`. Raises `BadRequest` where the body as a whole is not of its type, and
+    `TooLarge` for too many records; what a record holds is not looked at.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == ARROW_TYPE:
-        return _from_arrow(body, stream)
+        return _from_arrow(body, stream, count_max)
     if kind in NDJSON_TYPES:
+        _limit(body.count(b"\n"), count_max)  # before a list is made of them
         return _lines(body)
-    return _from_json(body)
+    records = _from_json(body)
+    _limit(len(records), count_max)
+    return records
+
+
+def _limit(count: int, count_max: int) -> None:
+    if count > count_max:
+        raise TooLarge(what="events", got=count, limit=count_max)
 
 
 def _lines(body: bytes) -> list[bytes]:
@@ -101,11 +111,16 @@ def _slices(text: str) -> list[bytes] | None:
             return records if _CLOSING.match(text, at) else None
 
 
-def _from_arrow(body: bytes, stream: StreamPlan) -> list[bytes]:
+def _from_arrow(body: bytes, stream: StreamPlan, count_max: int) -> list[bytes]:
     """The rows of an Arrow stream as JSON, less the columns that the stream does not declare."""
+    batches, count = [], 0
     try:
         with pa.ipc.open_stream(body) as reader:
-            table = reader.read_all()
+            for batch in reader:
+                count += len(batch)
+                _limit(count, count_max)
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, reader.schema)
         table.validate(full=True)
     except (pa.ArrowInvalid, OSError) as fault:
         raise BadRequest(

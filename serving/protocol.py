@@ -35,6 +35,8 @@ class Limits:
 
     body_bytes: int = 16 << 20
     keys: int = 100_000
+    features: int = 10_000
+    values: int = 10_000_000
     wait_us: int = 10_000_000
 
 
@@ -58,7 +60,7 @@ class FeatureRequest(NamedTuple):
 def parse_request(body: bytes, limits: Limits) -> FeatureRequest:
     """Read and check the body of a request.
 
-    Raises `BadRequest`, or `TooLarge` for a body or a number of keys past the limits.
+    Raises `BadRequest`, or `TooLarge` for a body or a number of keys or features past the limits.
     """
     if len(body) > limits.body_bytes:
         raise TooLarge(what="bytes", got=len(body), limit=limits.body_bytes)
@@ -72,7 +74,7 @@ def parse_request(body: bytes, limits: Limits) -> FeatureRequest:
         raise _unknown_field(raw)
     service, features = raw.get("service"), raw.get("features")
     if features is not None:
-        features = _features(features)
+        features = _features(features, limits.features)
     if (service is None) == (features is None):
         raise BadRequest(
             "a request names either a service or features",
@@ -190,11 +192,13 @@ def _columns(name: str, columns: Any, count_max: int | None) -> int:
     return max(count, 0)
 
 
-def _features(features: Any) -> tuple[str, ...]:
+def _features(features: Any, count_max: int) -> tuple[str, ...]:
     if type(features) is not list or not all(type(name) is str for name in features):
         raise _bad(
             "the features are not a list of names", "features", features, '["<view>:<feature>", …]'
         )
+    if len(features) > count_max:
+        raise TooLarge(what="features", got=len(features), limit=count_max)
     return tuple(features)
 
 

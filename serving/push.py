@@ -20,7 +20,7 @@ import polars as pl
 from ..connectors.decode import JsonDecoder
 from ..connectors.source import Payloads, RawBatch
 from ..engine.plan import StreamPlan
-from ..schemas.errors import UnknownStream
+from ..schemas.errors import Busy, UnknownStream
 from ..schemas.outcomes import RecordCode
 from ..schemas.time import format_duration
 from .events import records_of
@@ -29,6 +29,15 @@ from .plan import Resolved
 from .receipts import PushReceipt
 
 _INLINE_BYTES = 64 << 10  # a body up to this size is judged before a thread would have started
+
+
+@dataclass(frozen=True, slots=True)
+class PushLimits:
+    """Bounds of a push: bytes a record, records, and bytes of all pushes that wait for the log."""
+
+    record_bytes: int = 1 << 20
+    events: int = 500_000
+    waiting_bytes: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +77,19 @@ class Pusher:
         self,
         open_log: Callable[[StreamPlan], EventLog],
         now_us: Callable[[], int],
-        record_bytes_max: int,
+        limits: PushLimits,
     ) -> None:
         self._open_log = open_log
         self._now_us = now_us
-        self._record_bytes_max = record_bytes_max
+        self._limits = limits
         self._streams: dict[str, _StreamPusher] = {}
         self._opening = asyncio.Lock()
 
     async def push(self, resolved: Resolved, stream: str, body: bytes, content_type: str) -> Pushed:
         """Judge the records of `body` and append the good ones, durably.
 
-        Raises `UnknownStream`, `BadRequest` where the body is not of its type, and what the log
-        raises where it cannot be written: then no record was accepted.
+        Raises `UnknownStream`, `BadRequest` where the body is not of its type, `TooLarge`, `Busy`,
+        and what the log raises where it cannot be written: then no record was accepted.
         """
         plan = resolved.streams.get(stream)
         if plan is None:
@@ -102,7 +111,7 @@ class Pusher:
                 log = await asyncio.to_thread(self._open_log, plan)
                 if known is not None:
                     await known.close()
-            opened = _StreamPusher(plan, log, self._now_us, self._record_bytes_max)
+            opened = _StreamPusher(plan, log, self._now_us, self._limits)
             self._streams[plan.name] = opened
             return opened
 
@@ -120,17 +129,31 @@ class _StreamPusher:
         plan: StreamPlan,
         log: EventLog,
         now_us: Callable[[], int],
-        record_bytes_max: int,
+        limits: PushLimits,
     ) -> None:
         self.plan = plan
         self.log = log
         self._now_us = now_us
-        self._decoder = JsonDecoder(plan.schema, plan.event_time, record_bytes_max)
+        self._limits = limits
+        self._decoder = JsonDecoder(plan.schema, plan.event_time, limits.record_bytes)
         self._judging = asyncio.Lock()
         self._waiting: list[tuple[Batch, asyncio.Future[Appended]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._busy_bytes = 0
 
     async def push(self, body: bytes, content_type: str) -> Pushed:
+        # One that is larger by itself is taken alone.
+        if self._busy_bytes and self._busy_bytes + len(body) > self._limits.waiting_bytes:
+            raise Busy(
+                stream=self.plan.name, waiting=self._busy_bytes, limit=self._limits.waiting_bytes
+            )
+        self._busy_bytes += len(body)
+        try:
+            return await self._push(body, content_type)
+        finally:
+            self._busy_bytes -= len(body)
+
+    async def _push(self, body: bytes, content_type: str) -> Pushed:
         async with self._judging:  # the decoder is for one thread at a time
             if len(body) <= _INLINE_BYTES:
                 judged = self._judge(body, content_type)
@@ -153,7 +176,7 @@ class _StreamPusher:
         return Pushed(accepted, PushReceipt(self.plan.name, positions), tuple(rejected))
 
     def _judge(self, body: bytes, content_type: str) -> _Judged:
-        records = records_of(body, content_type, self.plan)
+        records = records_of(body, content_type, self.plan, self._limits.events)
         now_us, count = self._now_us(), len(records)
         decoded = self._decoder.decode(
             RawBatch(

@@ -30,7 +30,14 @@ from rocksdict import (
 from ..schemas.errors import DiskFull, StateCorrupt, StateError
 
 MIB: Final = 1 << 20
+BUFFERS_MAX: Final = 3
+"""Write buffers that a shard may have, full ones included; then its writes wait."""
+
+_SHARES: Final = 16
+_BUFFER_MIN: Final = 4 * MIB
+_BUFFER_MAX: Final = 32 * MIB
 _NO_SPACE: Final = "No space left"
+_TOO_MANY: Final = "Too many open files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,16 @@ class Memory:
         self.cache = Cache(budget.block_cache_bytes)
         self.write_buffers = WriteBufferManager(budget.write_buffer_bytes, False)
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of one write buffer of one shard.
+
+        The manager asks for files when the budget is used up, and does not wait for them. On a disk
+        that is too slow for what is written a shard waits by itself, at `BUFFERS_MAX` of these.
+        """
+        share = self.budget.write_buffer_bytes // _SHARES
+        return min(max(share, _BUFFER_MIN), _BUFFER_MAX)
+
 
 def open_database(path: Path, memory: Memory) -> Rdict:
     """Open or create the database in `path`.
@@ -62,6 +79,13 @@ def open_database(path: Path, memory: Memory) -> Rdict:
     except Exception as fault:
         if _NO_SPACE in str(fault):
             raise DiskFull(where=str(path), got=str(fault)) from fault
+        if _TOO_MANY in str(fault):
+            raise StateError(
+                "the system allows this process no more open files",
+                where=str(path),
+                got=str(fault),
+                hint="`ulimit -n` allows too few for so many shards: 64 and more for each",
+            ) from fault
         raise StateCorrupt(where=str(path), detail=str(fault)) from fault
     capacity = database.property_int_value("rocksdb.block-cache-capacity")
     assert capacity == memory.budget.block_cache_bytes, "table options were ignored on opening"
@@ -122,8 +146,8 @@ def _options(memory: Memory) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_manager(memory.write_buffers)
-    options.set_write_buffer_size(32 * MIB)
-    options.set_max_write_buffer_number(3)
+    options.set_write_buffer_size(memory.buffer_bytes)
+    options.set_max_write_buffer_number(BUFFERS_MAX)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)

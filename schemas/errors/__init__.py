@@ -55,6 +55,7 @@ from .registry import (
 )
 from .requests import (
     BadRequest,
+    Busy,
     MissingKey,
     NotReady,
     RequestError,
@@ -116,6 +117,7 @@ __all__ = [
     "BadType",
     "BadWindow",
     "BrokerUnreachable",
+    "Busy",
     "ChangedStream",
     "CheckpointDamaged",
     "CheckpointMissing",

@@ -98,6 +98,23 @@ class TooLarge(RequestError):
         )
 
 
+class Busy(RequestError):
+    """So many pushes wait for the log that no more are taken; none of this one was kept."""
+
+    code = "TG-409"
+    http_status = 503
+    retryable = True
+
+    def __init__(self, *, stream: str, waiting: int, limit: int) -> None:
+        super().__init__(
+            "too much waits to be written to the log",
+            where=f"stream {stream!r}",
+            got=f"{waiting} bytes that wait",
+            expected=f"at most {limit} with this request",
+            hint="send it again a little later; a slow disk is the usual cause",
+        )
+
+
 class NotReady(RequestError):
     """The store is being built, or nothing can be read yet."""
 

@@ -329,6 +329,7 @@ OTHERS: tuple[errors.TegulaError, ...] = (
     errors.MissingKey(column="card_id", needed_by="spend"),
     errors.WrongKeyType(column="card_id", index=1, got="7", expected="String"),
     errors.TooLarge(what="keys", got=20_000, limit=10_000),
+    errors.Busy(stream="payments", waiting=268_000_000, limit=268_435_456),
     errors.StateHeld(directory=".tegula/state", holder="process 12"),
     errors.FormatUnknown(where="shard 0", got="version 9", expected="version 1"),
     errors.FingerprintMismatch(view="spend", got="ab", expected="cd"),

@@ -8,6 +8,7 @@ import polars as pl
 import tegula as tg
 from tegula import agg
 from tegula.cli.status import gather
+from tegula.engine.runtime import pacing
 from tegula.engine.runtime.clock import now_us
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.serving.engine_metrics import engine_metrics
@@ -97,6 +98,14 @@ def test_clock_that_is_set_back_holds_up_no_commit(tmp_path, eventually):
         project.send(events(10))
         eventually(lambda: project.outcomes().get("folded") == 20)
         assert engine.is_running
+
+
+def test_commit_comes_early_where_states_are_large(tmp_path, eventually, monkeypatch):
+    monkeypatch.setattr(pacing, "COMMIT_BYTES_MAX", 1)
+    project = Project.make(tmp_path, commit_interval_ms=60_000)
+    with running(project):
+        project.send(events(10))
+        eventually(lambda: project.outcomes().get("folded") == 10, 30)
 
 
 QUOTIENTS = tg.FeatureView(

@@ -35,7 +35,7 @@ class House:
             lambda: self.resolved,
             FeatureReader(self.store),
             waiter,
-            Limits(keys=1_000, wait_us=50_000),
+            Limits(keys=1_000, values=900, wait_us=50_000),
             Counters(),
             self.now_us,
         )
@@ -159,3 +159,11 @@ def test_trace_id_is_the_callers_where_it_is_one_and_else_a_new_one(header, kept
     assert (trace_id_of(header) == TRACE) == kept
     assert len(trace_id_of(header)) == 32
     assert trace_id_of(None) != trace_id_of(None)
+
+
+def test_answer_of_too_many_values_is_refused_before_any_is_read(house):
+    keys = {"card_id": ["c1"] * 901}
+    answer = house.answer_soon(features=[f"{BUILD.view}:n"], keys=keys)
+    assert answer.status == 413
+    error = content(answer)["error"]
+    assert (error["code"], error["got"], error["expected"]) == ("TG-407", "901", "at most 900")

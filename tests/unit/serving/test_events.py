@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tegula.engine.plan import StreamPlan
 from tegula.schemas import types as t
-from tegula.schemas.errors import BadRequest
+from tegula.schemas.errors import BadRequest, TooLarge
 from tegula.serving.events import ARROW_TYPE, records_of
 
 STREAM = StreamPlan(
@@ -137,3 +137,26 @@ def test_arrow_instants_without_a_zone_are_refused():
 def test_body_that_is_no_arrow_stream_is_refused(body):
     with pytest.raises(BadRequest, match="not an Arrow stream"):
         records_of(body, ARROW_TYPE, STREAM)
+
+
+def arrow_of(*counts: int) -> bytes:
+    sink, schema = pa.BufferOutputStream(), pa.schema([("amount", pa.float64())])
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for count in counts:
+            writer.write_batch(pa.record_batch([pa.array([1.0] * count)], schema=schema))
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (NDJSON, b"{}\n" * 4),
+        (JSON, b'{"events": [{}, {}, {}, {}]}'),
+        (JSON, b'{"events": [1,2,3,4], "events": [1,2,3,4]}'),
+        (ARROW_TYPE, arrow_of(2, 2)),
+    ],
+)
+def test_too_many_records_are_refused_however_they_come(kind, body):
+    with pytest.raises(TooLarge, match="too many events"):
+        records_of(body, kind, STREAM, 3)
+    assert len(records_of(body, kind, STREAM, 4)) == 4

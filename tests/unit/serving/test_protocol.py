@@ -11,7 +11,7 @@ from tegula.schemas.errors import BadRequest, TegulaError, TooLarge
 from tegula.schemas.time import MINUTE_US
 from tegula.serving.protocol import Limits, parse_request
 
-LIMITS = Limits(body_bytes=1_000, keys=3)
+LIMITS = Limits(body_bytes=1_000, keys=3, features=4)
 GOOD: dict[str, Any] = {"service": "fraud", "keys": {"card_id": ["c1", "c2"]}}
 
 
@@ -138,3 +138,10 @@ def test_error_shows_at_most_the_beginning_of_what_stood_there():
     with pytest.raises(TegulaError) as caught:
         parse({"service": ["x" * 500], "keys": {}})
     assert len(caught.value.got) < 80
+
+
+def test_request_for_too_many_features_is_refused():
+    names = ["spend:n"] * 5
+    assert parse({"features": names[:4], "keys": {"card_id": ["c1"]}}).features == tuple(names[:4])
+    with pytest.raises(TooLarge, match=r"too many features. Got 5, expected at most 4"):
+        parse({"features": names, "keys": {"card_id": ["c1"]}})

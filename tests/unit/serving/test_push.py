@@ -13,11 +13,18 @@ import pytest
 from tegula.connectors.source import Receipt
 from tegula.engine.plan import StreamPlan
 from tegula.schemas import types as t
-from tegula.schemas.errors import BadRequest, SourceError, TegulaError, UnknownStream
+from tegula.schemas.errors import (
+    BadRequest,
+    Busy,
+    SourceError,
+    TegulaError,
+    TooLarge,
+    UnknownStream,
+)
 from tegula.schemas.time import MINUTE_US
 from tegula.serving.logs import Appended, Batch
 from tegula.serving.plan import Resolved
-from tegula.serving.push import Pushed, Pusher
+from tegula.serving.push import Pushed, Pusher, PushLimits
 
 NOW_US = 1_700_000_000_000_000
 STREAM = StreamPlan(
@@ -30,6 +37,8 @@ STREAM = StreamPlan(
     partition_by=None,
     source=None,
 )
+NDJSON = "application/x-ndjson"
+LIMITS = PushLimits(record_bytes=200)
 GOOD = {"card": "c1", "n": 1, "at": NOW_US}
 
 
@@ -65,8 +74,8 @@ def resolved(stream: StreamPlan = STREAM) -> Resolved:
     return Resolved(1, 4, streams={stream.name: stream})
 
 
-def pusher(log: MemoryLog) -> Pusher:
-    return Pusher(lambda _: log, lambda: NOW_US, 200)
+def pusher(log: MemoryLog, limits: PushLimits = LIMITS) -> Pusher:
+    return Pusher(lambda _: log, lambda: NOW_US, limits)
 
 
 def push(log: MemoryLog, *events: object, stream: StreamPlan = STREAM) -> Pushed:
@@ -208,3 +217,39 @@ def test_push_follows_a_stream_whose_definition_changed():
 def test_body_that_is_no_push_is_refused_whole():
     with pytest.raises(BadRequest):
         asyncio.run(pusher(MemoryLog()).push(resolved(), "payments", b"[]", ""))
+
+
+def test_pushes_that_would_pile_up_before_a_slow_log_are_refused():
+    log, body = MemoryLog(), orjson.dumps(GOOD)
+    log.gate.clear()
+    one = pusher(log, PushLimits(waiting_bytes=2 * len(body)))
+
+    async def all_at_once() -> list[Pushed | BaseException]:
+        pushes = [one.push(resolved(), "payments", body, NDJSON) for _ in range(3)]
+        waiting = [asyncio.ensure_future(push) for push in pushes]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {waiting[2]}
+        log.gate.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (await one.push(resolved(), "payments", body, NDJSON)).accepted == 1
+        return found
+
+    *kept, refused = asyncio.run(all_at_once())
+    assert [found.accepted for found in kept if isinstance(found, Pushed)] == [1, 1]
+    assert isinstance(refused, Busy)
+    assert refused.retryable
+    assert sum(len(batch.events) for commit in log.commits for batch in commit) == 3
+
+
+def test_push_that_is_larger_than_what_may_wait_is_taken_alone():
+    log, body = MemoryLog(), orjson.dumps(GOOD)
+    one = pusher(log, PushLimits(waiting_bytes=1))
+    assert asyncio.run(one.push(resolved(), "payments", body, NDJSON)).accepted == 1
+
+
+def test_push_of_too_many_events_is_refused_whole():
+    log, body = MemoryLog(), b"\n" * 11
+    one = pusher(log, PushLimits(events=10))
+    with pytest.raises(TooLarge, match="too many events"):
+        asyncio.run(one.push(resolved(), "payments", body, NDJSON))
+    assert not log.commits

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tegula.schemas.errors import DiskFull, StateCorrupt, StateError
-from tegula.state.database import named_faults
+from tegula.state.database import BUFFERS_MAX, MIB, Budget, Memory, named_faults, open_database
 from tegula.state.fold import fold
 from tegula.state.shard import Shard
 from tegula.windows.geometry import Sliding
@@ -80,3 +80,20 @@ def test_full_disk_is_an_error_of_its_own_which_may_pass():
 def test_fault_of_ours_stays_what_it_is():
     with pytest.raises(KeyError), named_faults("state"):
         raise KeyError("x")
+
+
+def test_memory_for_writes_is_one_budget_over_all_shards(tmp_path):
+    memory = Memory(Budget(8 * MIB, 8 * MIB))
+    least = memory.buffer_bytes
+    databases = [open_database(tmp_path / str(number), memory) for number in range(3)]
+    most = 0
+    for number in range(300):
+        for database in databases:
+            database.put(b"%06d" % number, b"x" * 100_000)
+        sizes = [db.property_int_value("rocksdb.cur-size-all-mem-tables") for db in databases]
+        most = max(most, sum(size or 0 for size in sizes))
+    for database in databases:
+        database.close()
+    # Of 90 MiB. More than the budget only while files are written, and never more than this.
+    assert least < most < 3 * (BUFFERS_MAX + 1) * least
+    assert Memory(Budget()).buffer_bytes == 16 * MIB
