@@ -1,7 +1,8 @@
 """An engine that is asked to stop ends within five seconds, whatever it is at, and has committed.
 
-Real processes and SIGTERM: in the middle of a backlog, and with an online store that takes half a
-second a write, or never answers. Then another engine goes on, and every event counts once.
+Real processes and SIGTERM: in the middle of a backlog, with an online store that takes half a
+second a write, and with one that never answers. Then another engine goes on, and every event counts
+once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 
 from tegula.connectors.local_log import LocalLog
 from tegula.engine.runtime.clock import now_us
@@ -24,7 +24,7 @@ from tests.support.engines import Project
 from tests.support.process import EngineProcess, is_caught_up
 
 WITHIN_S = 5.0
-BACKLOG, KEYS = 1_000_000, 100_000
+BACKLOG, KEYS = 600_000, 100_000
 _SLOW = """
 import sys, threading
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_stop_amid_a_backlog_commits_what_was_taken(tmp_path, seed, eventually):
     backlog(project, seed, BACKLOG)
     engine = EngineProcess(tmp_path)
     engine.start()
-    eventually(lambda: taken(engine.report()) > 100_000)
+    eventually(lambda: taken(engine.report()) > 50_000)
     known = taken(engine.report())
     took_s = seconds_to_stop(engine)
     assert took_s < WITHIN_S
@@ -103,19 +103,17 @@ def test_stop_amid_a_backlog_commits_what_was_taken(tmp_path, seed, eventually):
     engine.stop()
 
 
-@pytest.mark.parametrize("seconds", [0.5, 600.0])
-def test_stop_does_not_wait_for_an_online_store_that_is_slow(tmp_path, seed, eventually, seconds):
+def test_stop_does_not_wait_for_an_online_store_that_is_slow(tmp_path, seed, eventually):
     project = project_in(tmp_path)
     backlog(project, seed, 20_000)
-    engine = SlowEngine(tmp_path, seconds)
+    engine = SlowEngine(tmp_path, 0.5)
     engine.start()
     eventually(lambda: taken(engine.report()) == project.sent)
     assert seconds_to_stop(engine) < WITHIN_S
-    if seconds < 1:
-        again = EngineProcess(tmp_path)
-        again.start()
-        eventually(is_caught_up(again, project.sent))
-        again.stop()
+    again = EngineProcess(tmp_path)
+    again.start()
+    eventually(is_caught_up(again, project.sent))
+    again.stop()
 
 
 def test_stop_does_not_wait_for_a_redis_that_does_not_answer(tmp_path, seed, eventually, own_redis):
