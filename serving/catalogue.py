@@ -32,6 +32,7 @@ class CatalogueFollower:
         self._registry = registry
         self._own = own
         self._resolved = Resolved(0, shards)
+        self._replaced = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.fault: TegulaError | None = None
@@ -43,10 +44,11 @@ class CatalogueFollower:
     def look(self) -> bool:
         """Take over a newer version, if there is one. A registry that fails is noted in `fault`."""
         try:
-            version = self._registry.catalogue_version()
-            newer = version != self._resolved.version
+            version, replaced = self._registry.catalogue_version(), self._registry.replaced
+            # A registry that was restored may count as far, and mean something else.
+            newer = (version, replaced) != (self._resolved.version, self._replaced)
             if newer:
-                self._resolved = self._load()
+                self._resolved, self._replaced = self._load(), replaced
         except TegulaError as fault:
             if self.fault is None or self.fault.code != fault.code:
                 _LOG.warning("serving the catalogue as of version %d: %s", self.version, fault)

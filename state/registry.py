@@ -94,6 +94,11 @@ class Registry:
         """Give back all connections."""
         self._database.close()
 
+    @property
+    def replaced(self) -> int:
+        """How often another registry was found in the place of this one: one that was restored."""
+        return self._database.replaced
+
     def shards(self) -> int:
         """The number of shards, fixed at creation."""
         with self._read() as db:

@@ -112,8 +112,9 @@ PROGRESS = sa.Table(
 class Database:
     """A lazily connected database with transactions that cannot be told apart by dialect.
 
-    `name` is the URL without its password, for errors; `file` an SQLite database's file. Safe for
-    several threads; after a fork, make a new one.
+    `name` is the URL without its password, for errors; `file` an SQLite database's file. Another
+    file that is put in its place is found: `replaced` counts how often. Safe for several threads;
+    after a fork, make a new one.
     """
 
     def __init__(self, url: str) -> None:
@@ -129,6 +130,8 @@ class Database:
             ) from fault
         self.name = parsed.render_as_string(hide_password=True)
         self.file = _file(parsed)
+        self.replaced = 0
+        self._inode: tuple[int, int] | None = None
 
     @property
     def absent(self) -> bool:
@@ -157,7 +160,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that no other write runs beside; rolled back if the block raises."""
-        with self._guard(), self._engine.connect() as connection:
+        with self._guard(), self._connected() as connection:
             connection = connection.execution_options(tegula_write=True)
             with connection.begin():
                 if connection.dialect.name == "postgresql":
@@ -167,7 +170,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of all tables."""
-        with self._guard(), self._engine.connect() as connection:
+        with self._guard(), self._connected() as connection:
             if connection.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -176,6 +179,23 @@ class Database:
     def close(self) -> None:
         """Give back all connections; a later call opens new ones."""
         self._engine.dispose()
+
+    def _connected(self) -> sa.Connection:
+        """A connection to the file that is there now, which may have been restored meanwhile.
+
+        One that was opened before would go on showing the file that is no longer there.
+        """
+        if self.file is not None:
+            try:
+                found = self.file.stat()
+            except OSError:
+                return self._engine.connect()
+            inode = (found.st_dev, found.st_ino)
+            if self._inode not in (None, inode):
+                self._engine.dispose()
+                self.replaced += 1
+            self._inode = inode
+        return self._engine.connect()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

@@ -11,10 +11,13 @@ from tegula.cli.exits import ENVIRONMENT
 from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.restoring import make_at_rest, restore
 from tegula.state.checkpoint_kept import read_manifest
+from tegula.state.checkpoint_store import MANIFEST
 from tests.chaos.world import World
+from tests.support.process import verb
 
 TELLS_WITHIN_S = 3.0
 _PAGE_BYTES = 4096
+_FOOTER_BYTES = 64
 
 
 def lose_online_store(world: World) -> None:
@@ -42,19 +45,26 @@ def restore_checkpoint(world: World) -> None:
 def damage_state(world: World) -> None:
     """Bytes of a shard's tables are others than were written; what is damaged is made anew.
 
-    The engine sees it where it reads them, and then says which shard it is, and what to do.
+    The engine sees it where it reads them, and then says which shard it is, and what to do. Who
+    verifies the state finds it in any case.
     """
     world.engine.kill()
     tables = sorted(world.settings.state_path.glob("shard-*/*.sst"))
-    damaged = world.chance.choice(tables) if tables else None
-    if damaged is not None:
+    if tables:
+        whole = _checkpoints(world)
+        damaged = world.chance.choice(tables)
         _flip(damaged, world.chance)
+        if world.chance.random() < 0.5:
+            code, said = verb(world.settings.project, "state", "verify", "--sample", "0")
+            assert code or not damaged.exists(), f"{damaged} is not seen: {said}"
         said = _start_and_hear(world)
         if said:
             assert "TG-504" in said, said
             assert damaged.parent.name in said, said
             assert "restore a checkpoint" in said, said
             world.happened["damage that the engine told of"] += 1
+        for made in {*world.checkpoints.ids()} - {*whole}:
+            world.checkpoints.delete(f"{made}/{MANIFEST}")  # made of the damaged state
         if world.chance.random() < 0.5:
             _lose(world, damaged.parent)
         else:
@@ -166,21 +176,26 @@ def _lose(world: World, *shards: Path) -> None:
 def _restore(world: World) -> None:
     """What the operator does whose state is gone: an older one, and what was defined since."""
     settings, store = world.settings, world.checkpoints
-    if not store.ids():
-        make_at_rest(settings, store, now_us, lambda done, total: None)
+    wanted = world.chance.choice(_checkpoints(world))
     world.lose_trust()
     for lost in (settings.state_path, settings.online_path):
         shutil.rmtree(lost, ignore_errors=True)
     for path in settings.home.glob("registry.db*"):
         path.unlink()
-    manifest = read_manifest(store, world.chance.choice(store.ids()))
-    restore(settings, store, manifest, now_us, lambda done, total: None)
+    restore(settings, store, read_manifest(store, wanted), now_us, lambda done, total: None)
     world.apply()
 
 
+def _checkpoints(world: World) -> list[str]:
+    """Those that there are; one is made, of the state at rest, if there are none."""
+    if not world.checkpoints.ids():
+        make_at_rest(world.settings, world.checkpoints, now_us, lambda done, total: None)
+    return world.checkpoints.ids()
+
+
 def _flip(file: Path, chance: random.Random) -> None:
-    """Change one byte, or one in each of many places."""
-    size = _size(file)
+    """Change one byte, or one in each of many places; not in the end, some of which is unused."""
+    size = max(1, _size(file) - _FOOTER_BYTES)
     for _ in range(chance.choice((1, 1, 100))):
         at = chance.randrange(size)
         with file.open("rb") as opened:

@@ -14,6 +14,7 @@ from tests.chaos.topics import read_back
 from tests.chaos.world import World
 from tests.simulation.copies import Copies
 from tests.simulation.whole import Records, check_whole
+from tests.support.process import verb
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def run(
     world.until(world.witness.look)
     assert world.engine.stop() == 0, world.engine.log
     world.server.stop()
+    code, said = verb(world.settings.project, "state", "verify", "--sample", "20")
+    assert code == 0, said
     world.happened["events"] = _check(world, count)
     return world.happened
 

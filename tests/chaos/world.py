@@ -25,7 +25,7 @@ from tests.services.redis import Server
 from tests.simulation.views import POOL, STREAMS, ViewFacts
 from tests.support.process import EngineProcess, ServerProcess, lag_of
 
-WITHIN_S = 240.0
+WITHIN_S = 60.0
 _SETTINGS = """\
 shards = 4
 port = {port}
@@ -126,7 +126,8 @@ class World:
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait until it holds; fails with what the engine says if that takes too long."""
         if not self.holds_within(WITHIN_S, holds):
-            raise AssertionError(f"{self.engine.report()}\n{self.engine.log}")
+            told = f"{self.witness.counts()}\n{self.witness.reasons()}\n{self.server.log[-2_000:]}"
+            raise AssertionError(f"{self.engine.report()}\n{self.engine.log}\n{told}")
 
     def holds_within(self, seconds: float, holds: Callable[[], bool]) -> bool:
         """Whether it comes to hold within some seconds."""

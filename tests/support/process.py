@@ -115,6 +115,13 @@ class ServerProcess(Process):
         super().__init__(project, "server", [_VERB, "serve", "--project", str(project)], output)
 
 
+def verb(project: Path, *words: str) -> tuple[int, str]:
+    """Run one command over the project in `project`; its exit code, and all that it says."""
+    command = [sys.executable, "-c", _VERB, *words, "--project", str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 def lag_of(report: dict[str, Any] | None) -> int | None:
     """Offsets that the engine has still to read, over all streams; None if it does not know."""
     if report is None:

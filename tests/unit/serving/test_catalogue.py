@@ -68,6 +68,25 @@ def test_follower_keeps_the_last_version_while_the_registry_is_down(registry, tm
     assert (follower.fault, follower.version) == (None, before.version + 1)
 
 
+def test_follower_takes_up_a_registry_that_was_put_in_place_of_its_own(registry, tmp_path):
+    """As restoring a checkpoint does, beside servers that run; also one that counts as far."""
+    registry.create(4)
+    apply(registry, "n")
+    follower = CatalogueFollower(registry, 4)
+    assert follower.look()
+    other = Registry(f"sqlite:///{tmp_path / 'other.db'}")
+    other.create(8)
+    apply(other, "m")
+    other.close()
+    for beside in tmp_path.glob("registry.db-*"):
+        beside.unlink()
+    (tmp_path / "other.db").replace(tmp_path / "registry.db")
+    assert follower.look()
+    assert follower.current().shards == 8
+    assert follower.current().services["fraud"].unready == ("spend:m",)
+    assert not follower.look()
+
+
 def test_follower_looks_by_itself_until_it_is_stopped(registry):
     registry.create(4)
     apply(registry, "n")
