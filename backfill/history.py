@@ -121,12 +121,8 @@ class History:
 
     def _bounds(self) -> Mapping[str, Bounds]:
         in_log: dict[str, tuple[int, int]] = {}
-        file = self._settings.log_path(self.stream.name)
         try:
-            if self.stream.source is None and not file.exists():
-                # Opening would make a new one.
-                raise SourceError("there is no embedded log", where=str(file))
-            self._log = open_log(self.stream, self._settings)
+            self._log = open_kept_log(self.stream, self._settings)
             in_log = {name: self._log.bounds(name) for name in self._log.partitions()}
         except TegulaError as fault:
             self.log_fault = fault
@@ -247,6 +243,17 @@ class History:
                 yield batch
         finally:
             feed.close()
+
+
+def open_kept_log(stream: StreamPlan, settings: Settings) -> Log:
+    """The log of a stream as it was kept: an embedded one that is gone is not made anew.
+
+    Raises what opening it raises, and `SourceError` where it is gone.
+    """
+    file = settings.log_path(stream.name)
+    if stream.source is None and not file.exists():
+        raise SourceError("there is no embedded log", where=str(file))
+    return open_log(stream, settings)
 
 
 def ends_of(shards: Sequence[Shard], build: int, ordinal: int) -> Int64s:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tegula.backfill import history
 from tegula.connectors.redrive import RedriveFile
 from tegula.connectors.with_redriven import LogWithRedriven
 from tegula.engine.apply import apply_definitions
@@ -33,6 +34,7 @@ from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.records import RUBBISH, drawn_row, stamp_us
 from tests.simulation.redriving import drive
+from tests.simulation.repairs import verify_and_rebuild
 from tests.simulation.verdicts import Synced, judged
 from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
 from tests.simulation.whole import check_whole
@@ -66,6 +68,7 @@ class World:
         self.backup = DirectoryStore(root / "backup")
         self.engine: Engine | None = None
         patch.setattr(running, "open_log", lambda stream, settings: self._log(stream.name))
+        patch.setattr(history, "open_kept_log", lambda stream, settings: self._log(stream.name))
         patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
         patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))
         patch.setattr(commit, "FOLD_EVERY", self.chance.choice((4, 32)))
@@ -245,6 +248,12 @@ class World:
         self._apply()  # what was defined since the checkpoint
         self._open()
 
+    def repair(self) -> None:
+        """At rest the state is verified, and some keys are made anew."""
+        self._let_go(clean=self.chance.random() < 0.5)
+        verify_and_rebuild(self.settings, self.faults, self.chance)
+        self._open()
+
     # How it happens.
 
     def act(self, action: str) -> None:
@@ -361,5 +370,6 @@ ACTIONS: Mapping[str, int] = {
     "power_cut": 2,
     "checkpoint": 2,
     "restore": 2,
+    "repair": 1,
 }
 """What may happen, and how often in proportion."""
