@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from ...schemas.errors import TegulaError
+from ...schemas.errors import DiskFull, TegulaError
 from ...state.rows import COUNTERS
 from ...state.shard import Shard
 from ...state.weighing import Scales
@@ -77,6 +77,7 @@ class Housekeeping:
         self._started_us = engine.now_us()
         self._rate = _Rate(engine.now_us(), 0, 0.0)
         self._scales = Scales()
+        self._holds = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tegula-keeper", daemon=True)
 
@@ -99,8 +100,17 @@ class Housekeeping:
         builds = [build.id for build in self._engine.deployed.builds]
         self._engine.checkpointing.turn()
         self._scales.turn(self._engine.shards, builds)
+        self._tell(self._engine.disk.fault)
         if not self._stop.is_set():
             self.report()
+
+    def _tell(self, fault: DiskFull | None) -> None:
+        """Log that the engine holds for want of space, and that it goes on; once each."""
+        if fault is not None and not self._holds:
+            _LOG.warning("the engine takes in no new events: %s", fault)
+        elif fault is None and self._holds:
+            _LOG.warning("there is room again, and the engine goes on")
+        self._holds = fault is not None
 
     def stop(self) -> None:
         self._stop.set()

@@ -105,12 +105,15 @@ def make(folder: Path, home: Path, **more: Any) -> tuple[Project, EngineProcess]
     return project, EngineProcess(root)
 
 
+def ready(project: Project) -> httpx.Response:
+    return httpx.get(f"{project.settings.url}/health/ready", timeout=60)
+
+
 def assert_it_is_said(project: Project, where: str) -> None:
     """That the engine holds, and where, stands in every place where one would look."""
     assert (project.report() or {})["disk"]["fault"]["code"] == "TG-508"
     assert gather(project.settings)["engine"]["disk_fault"]["code"] == "TG-508"
-    ready = httpx.get(f"{project.settings.url}/health/ready", timeout=60)
-    (reason,) = [r for r in ready.json()["reasons"] if "takes in no new events" in r]
+    (reason,) = [r for r in ready(project).json()["reasons"] if "takes in no new events" in r]
     assert where in reason
     metrics = httpx.get(f"{project.settings.url}/metrics", timeout=60).text
     assert "tegula_engine_holding 1.0" in metrics
@@ -148,9 +151,6 @@ def test_engine_holds_before_the_disk_is_full_and_goes_on_by_itself(
             project.sent += len(events)
         return answer
 
-    def ready() -> httpx.Response:
-        return httpx.get(f"{project.settings.url}/health/ready", timeout=60)
-
     def report() -> dict[str, Any]:
         return project.report() or {}
 
@@ -162,7 +162,7 @@ def test_engine_holds_before_the_disk_is_full_and_goes_on_by_itself(
     with stopped(engine), serving(project.settings, now_us) as server:
         assert push(sent.events(500)).status_code == 200
         eventually(all_is_in)
-        eventually(lambda: ready().status_code == 200)
+        eventually(lambda: ready(project).status_code == 200)
 
         disk.fill(LEAST // 2)
         eventually(lambda: push(sent.events(1)).status_code == 507)
@@ -189,8 +189,10 @@ def test_engine_holds_before_the_disk_is_full_and_goes_on_by_itself(
         disk.free()
         eventually(lambda: push(sent.events(10)).status_code == 200)
         eventually(all_is_in)
-        eventually(lambda: ready().status_code == 200)
-        assert "TG-508" not in engine.log
+        eventually(lambda: ready(project).status_code == 200)
+        eventually(lambda: "there is room again" in engine.log)
+        assert engine.log.count("takes in no new events") == 1
+        assert "goes on when there is room" not in engine.log
     sent.compare(project.settings)
 
 
