@@ -314,8 +314,8 @@ def _segments(
 class _OpenShard:
     """A reader's environment of one shard, and the mark as last parsed."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self.name = name
+    def __init__(self, directory: Path, name: str, file: int) -> None:
+        self.name, self.file = name, file
         self.environment = lmdb.open(
             str(directory / name),
             map_size=MAP_BYTES,
@@ -374,18 +374,18 @@ class LmdbReader:
         if 0 < self._look_again_us.get(shard, 0) - now_us <= LOOK_US:
             return opened  # further ahead it is only after the clock was set back
         self._look_again_us[shard] = now_us + LOOK_US
-        directory = _shard_directory(self._root, shard)
-        name = _current(directory)
-        if opened is not None and opened.name == name:
+        directory, fresh = _shard_directory(self._root, shard), None
+        try:
+            if (name := _current(directory)) is not None:
+                # By its file too: one that was lost is made anew under the same name.
+                file = (directory / name / "data.mdb").stat().st_ino
+                if opened is not None and (opened.name, opened.file) == (name, file):
+                    return opened
+                fresh = _OpenShard(directory, name, file)
+        except (OSError, lmdb.Error):
+            # The engine has published another one since: look again with the next read.
+            del self._look_again_us[shard]
             return opened
-        fresh = None
-        if name is not None:
-            try:
-                fresh = _OpenShard(directory, name)
-            except lmdb.Error:
-                # The engine has published another one since: look again with the next read.
-                del self._look_again_us[shard]
-                return opened
         if opened is not None:
             opened.environment.close()
             del self._open[shard]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -251,6 +252,24 @@ def test_reader_looks_again_when_what_current_names_is_gone(tmp_path):
     writer.close()
     assert reader.read(0, 1, [b"a"]) == (MARK, [(b"H", None)])
     reader.close()
+
+
+def test_reader_takes_up_what_was_made_anew_under_the_same_name(tmp_path):
+    """As after `online/` was deleted, and the engine started, between two requests."""
+    clock = Clock()
+    first = LmdbWriter(tmp_path, 0, 1, MAP_BYTES)
+    first.write([row(b"a", b"1")], MARK)
+    first.publish()
+    first.close()
+    elsewhere = Elsewhere(tmp_path)
+    assert elsewhere.read(clock()) == (MARK, "1")
+    shutil.rmtree(tmp_path / "shard-00")
+    again = LmdbWriter(tmp_path, 0, 1, MAP_BYTES)
+    again.write([row(b"a", b"2")], Mark(1, 6, (1,)))
+    again.publish()
+    assert elsewhere.read(clock() + LOOK_US) == (Mark(1, 6, (1,)), "2")
+    elsewhere.close()
+    again.close()
 
 
 def test_writer_goes_on_with_a_published_environment_and_begins_others_anew(tmp_path):
