@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.engine import Engine
 from tests.chaos import definitions, losses, processes, services
 from tests.chaos.clock import compiler
@@ -103,6 +104,7 @@ def run(
     count = world.producing.count()
     world.until(world.is_at_rest)
     world.until(world.witness.look)
+    _check_server(world)
     assert world.engine.stop() == 0, world.engine.log
     world.server.stop()
     code, said = verb(world.settings.project, "state", "verify", "--sample", "20")
@@ -128,6 +130,16 @@ def _look(world: World) -> None:
 
 def _words(action: Action) -> str:
     return action.name.replace("_", " ")
+
+
+def _check_server(world: World) -> None:
+    """A server that has been there all the time answers as one does that has just come."""
+    at_us = now_us()
+    found = world.witness.counts(at_us)
+    world.server.kill()
+    world.server.start()
+    world.until(world.witness.look)
+    assert world.witness.counts(at_us) == found
 
 
 def _check(world: World, produced: int) -> int:

@@ -36,10 +36,13 @@ class Witness:
         """State was lost: what is read next may be older than what was."""
         self._seen.clear()
 
-    def counts(self) -> dict[str, int | None]:
-        """Each key's value, None where its status says that there is none; {} without a server."""
+    def counts(self, at_us: int | None = None) -> dict[str, int | None]:
+        """Each key's value, None where its status says that there is none; {} without a server.
+
+        As of now, or of `at_us`.
+        """
         try:
-            answer = self._client.features({"k": KEYS}, features=[FEATURE])
+            answer = self._client.features({"k": KEYS}, features=[FEATURE], as_of=at_us)
         except TegulaError:
             return {}
         values = answer["values"][FEATURE]
