@@ -84,7 +84,10 @@ def reading(settings: Settings) -> Iterator[AtRest]:
 
 @contextmanager
 def writing(settings: Settings) -> Iterator[AtRest]:
-    """Hold the home to change its state, as an engine would, and close it cleanly.
+    """Hold the home to change its state, as an engine would; then close it cleanly.
+
+    After an error it is let go as a crash would: of a write that failed nobody knows whether it was
+    made, and closing cleanly writes the number of the last commit that is known of.
 
     Raises `StateHeld` if an engine runs, `StateError` if there is no state, and `StateCorrupt` for
     a shard that cannot be opened.
@@ -98,9 +101,14 @@ def writing(settings: Settings) -> Iterator[AtRest]:
                     "there is no state yet", where=str(folder), hint="`tegula run` makes it"
                 )
         shards = open_shards(settings.state_path, count, registry, Memory(BUDGET))
+        try:
+            yield AtRest(settings, registry, deployed, count, shards)
+        except BaseException:
+            for shard in shards:
+                shard.abandon()
+            raise
         for shard in shards:
             opened.callback(shard.close)
-        yield AtRest(settings, registry, deployed, count, shards)
 
 
 @contextmanager

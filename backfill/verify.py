@@ -8,16 +8,12 @@ is changed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 
-from ..engine.online import online_reader
 from ..engine.plan import Build
-from ..schemas.errors import TegulaError
-from ..state.online.rows import Mark, marks_of
-from ..state.shard import Shard
 from ..state.verifying import Kept, Scan, scan
 from .at_rest import AtRest
 from .history import History
+from .online_rows import compare_online
 from .positions import conservation, positions
 from .report import Fault, Report, named
 from .sample import Chosen, Sample
@@ -54,7 +50,7 @@ def verify(
     }
     _positions(report, home, histories)
     _counts(report, home)
-    _online(report, home)
+    compare_online(report, home, builds, chosen)
     if sample or keys is not None:
         compare_values(report, home, histories, builds, chosen, progress)
     return report
@@ -116,39 +112,3 @@ def _counts(report: Report, home: AtRest) -> None:
             check.counts["at different positions"] += 1
         if odd.cause:
             report.odd(home, odd)
-
-
-def _online(report: Report, home: AtRest) -> None:
-    """Whether the online store's marks are of this state."""
-    check = report.begin("online store")
-    try:
-        with closing(online_reader(home.settings, lambda: 0)) as reader:
-            marks = marks_of(reader, home.shard_count)
-    except TegulaError as fault:
-        check.notes.append(f"not compared: {fault.message} ({fault.code})")
-        return
-    for shard, mark in zip(home.shards, marks, strict=True):
-        said, is_fault = _marked(shard, mark)
-        check.counts["shards"] += 1
-        if is_fault:
-            report.blame(Fault("online store", said, shard.number))
-        elif said:
-            check.counts[said] += 1
-
-
-def _marked(shard: Shard, mark: Mark | None) -> tuple[str, bool]:
-    """What a mark says against its state, and whether that is a fault."""
-    if mark is None:
-        return "to be written", False
-    if mark.incarnation != shard.incarnation:
-        return "of another incarnation, to be written anew", False
-    if mark.commit > shard.commit_number:
-        said = f"it follows commit {mark.commit}; the state has made {shard.commit_number}"
-        return f"{said}: the state went back", True
-    known = shard.mirrored()
-    if known is None or not known.vouches(mark):
-        return "not as the engine left them, to be written anew", False
-    reached = shard.readable_positions()
-    if any(at > reached.get(ordinal, 0) for ordinal, at in mark.positions.items()):
-        return "it names positions that the state has not applied", True
-    return ("behind, to be brought on" if mark.commit < shard.commit_number else ""), False

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tegula.backfill import history
+from tegula.backfill import history, online_rows
 from tegula.connectors.redrive import RedriveFile
 from tegula.connectors.with_redriven import LogWithRedriven
 from tegula.engine.apply import apply_definitions
@@ -69,7 +69,8 @@ class World:
         self.engine: Engine | None = None
         patch.setattr(running, "open_log", lambda stream, settings: self._log(stream.name))
         patch.setattr(history, "open_kept_log", lambda stream, settings: self._log(stream.name))
-        patch.setattr(homes, "boot_id", lambda: f"boot-{self.boot}")
+        for module in (homes, online_rows):
+            patch.setattr(module, "boot_id", lambda: f"boot-{self.boot}")
         patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))
         patch.setattr(commit, "FOLD_EVERY", self.chance.choice((4, 32)))
         patch.setattr("tegula.state.bodies.SPLIT_BYTES", self.chance.choice((0, 900, 65_536)))

@@ -22,6 +22,7 @@ from tegula.backfill.verify import verify as verify_home
 from tegula.engine.settings import Settings
 from tegula.state.database import Memory, open_database
 from tegula.state.keys import encode_key, shard_of
+from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.packing import STAMPED_BYTES, tile_count
 from tegula.state.rows import build_prefix
 
@@ -209,3 +210,9 @@ def count_one_more(home: Home, suffix: bytes) -> str:
         block[tag + 2 : tag + 8] = rows.to_bytes(6, "little")
         database.put(base + suffix, bytes(block))
     return card
+
+
+def online_writer(home: Home, shard: int) -> LmdbWriter:
+    """The writer of a shard's online rows, as its engine left them."""
+    current = home.settings.online_path / f"shard-{shard:02d}" / "current"
+    return LmdbWriter(home.settings.online_path, shard, int(current.read_text()))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tegula.backfill.at_rest import reading, writing
+from tegula.backfill.rebuild import rebuild as make_anew
 from tegula.schemas.errors import HistoryIncomplete
 from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX
 from tests.support.verifying import (
@@ -15,6 +18,7 @@ from tests.support.verifying import (
     Home,
     count_one_more,
     database_of,
+    key_of,
     place_of,
     rebuild,
     verify,
@@ -128,4 +132,30 @@ def test_events_after_a_crash_count_as_each_shard_has_applied_them(tmp_path, see
     home.open()
     home.live(rounds=3)
     home.rest()
+    assert verify(home).faults == []
+
+
+def unsure_rebuild(home: Home, card: str) -> None:
+    """Rebuild a card; the write is made, and raises."""
+    with writing(home.settings) as held:
+        shard = held.shards[place_of(card)[0]]
+        written = shard._write
+
+        def unsure(batch: Any) -> None:
+            written(batch)
+            raise OSError("unsure")
+
+        shard._write = unsure  # type: ignore[method-assign]
+        builds = held.builds_of("spend")
+        make_anew(held, builds, {build.id: [key_of(card)] for build in builds})
+
+
+def test_write_that_failed_after_all_leaves_what_a_crash_would(home):
+    shard = place_of("c1")[0]
+    with reading(home.settings) as held:
+        before = held.shards[shard].commit_number
+    with pytest.raises(OSError, match="unsure"):
+        unsure_rebuild(home, "c1")
+    with reading(home.settings) as held:
+        assert held.shards[shard].commit_number == before + 1
     assert verify(home).faults == []

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tegula.schemas.errors import StateHeld
-from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX
+from tegula.state.online.rows import RowWrites
+from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX, IDENTITY_KEY, Identity
 from tests.support.verifying import (
     CARDS,
     Home,
     card_with,
     count_one_more,
     database_of,
+    key_of,
+    online_writer,
     place_of,
+    rebuild,
     verify,
 )
 
@@ -109,15 +114,16 @@ def test_wrong_value_in_a_block_is_found_in_the_sample_and_by_key(home, suffix):
     card = count_one_more(home, suffix)
     shard, _ = place_of(card)
     for report in (verify(home), verify(home, card)):
-        assert report.faults
+        # The online row is what the state was.
+        assert {fault.check for fault in report.faults} == {"online store", "values"}
         for fault in report.faults:
-            assert (fault.check, fault.shard, fault.key) == ("values", shard, {"card_id": card})
-            assert "events stored" in fault.cause
+            assert (fault.shard, fault.key) == (shard, {"card_id": card})
+            assert "events stored" in fault.cause or fault.check == "online store"
     assert verify(home, *[one for one in CARDS if one != card]).faults == []
 
 
 def test_state_of_another_key_is_found_in_every_feature(home):
-    (shard, base), (_, other) = place_of("c1"), place_of(_neighbour("c1"))
+    (shard, base), (_, other) = place_of("c1"), place_of(neighbour("c1"))
     with database_of(home, shard) as database:
         rows = [(row, value) for row, value in database.items() if row.startswith(other)]
         for row, _ in [one for one in database.items() if one[0].startswith(base)]:
@@ -131,7 +137,7 @@ def test_state_of_another_key_is_found_in_every_feature(home):
     assert fault.at is not None
 
 
-def _neighbour(card: str) -> str:
+def neighbour(card: str) -> str:
     shard = place_of(card)[0]
     return next(one for one in CARDS if one != card and place_of(one)[0] == shard)
 
@@ -217,3 +223,63 @@ def test_backfilled_redriven_and_swept_states_are_clean(tmp_path, chance):
     report = verify(home)
     assert report.faults == []
     assert looked_at(report, "values")["keys"] > len(CARDS)
+
+
+def test_online_row_that_is_gone_or_of_another_key_is_found_and_follows_a_rebuild(home):
+    shard, _ = place_of("c1")
+    gone, other = key_of("c1"), key_of(neighbour("c1"))
+    writer = online_writer(home, shard)
+    mark = writer.mark()
+    assert mark is not None
+    head, body = writer.read(1, [other])[1][0]
+    assert head is not None
+    writes = RowWrites(1, heads=[(gone, head)], bodies=[] if body is None else [(gone, body)])
+    writer.write([writes], mark)
+    writer.close()
+    report = verify(home)
+    (fault,) = report.faults
+    assert (fault.check, fault.shard, fault.key) == ("online store", shard, {"card_id": "c1"})
+    writer = online_writer(home, shard)
+    writer.write([RowWrites(1, deletes=[gone])], mark)
+    writer.close()
+    (fault,) = verify(home).faults
+    assert "0 events online" in fault.cause
+    rebuild(home, "c1")
+    assert verify(home).faults == []
+    home.open()
+    home.driver.settle()
+    home.rest()
+    report = verify(home)
+    assert report.faults == []
+    assert looked_at(report, "online store")["keys"] == len(CARDS) + 6
+
+
+def test_online_store_of_a_later_state_is_named(home):
+    writer = online_writer(home, 0)
+    mark = writer.mark()
+    assert mark is not None
+    writer.write([], replace(mark, commit=mark.commit + 5))
+    writer.close()
+    (fault,) = verify(home).faults
+    assert (fault.check, fault.shard) == ("online store", 0)
+    assert "the state went back" in fault.cause
+
+
+def test_online_store_may_be_ahead_of_a_state_that_a_power_cut_left(home):
+    writer = online_writer(home, 0)
+    mark = writer.mark()
+    assert mark is not None
+    writer.write([], replace(mark, commit=mark.commit + 5))
+    writer.close()
+    with database_of(home, 0) as database:
+        identity = Identity.decode(database.get(IDENTITY_KEY))
+        database.put(IDENTITY_KEY, replace(identity, clean=False, boot_id="before").encode())
+    report = verify(home)
+    said = "ahead of what a power cut left, to be written anew"
+    assert (report.faults, looked_at(report, "online store")[said]) == ([], 1)
+
+
+def test_online_store_that_was_wiped_is_no_fault(home):
+    shutil.rmtree(home.settings.online_path)
+    report = verify(home)
+    assert (report.faults, looked_at(report, "online store")["to be written"]) == ([], 2)
