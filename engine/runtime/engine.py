@@ -115,6 +115,7 @@ class Engine:
             opened.callback(lambda: self.mirrors.close(clean=self._clean, ending=self.ending))
             self._drop_retired()
             self._open_streams(opened)
+            self.mirrors.set_shapes(self._shapes())  # without the builds that lost their state
             if self._threaded:
                 thread = MirrorThread(self.mirrors, settings.mirror_interval_ms, self.ending)
                 thread.start()
@@ -148,13 +149,12 @@ class Engine:
             record_bytes_max=self.settings.record_bytes_max,
         )
         builds = [build for build in self.deployed.builds if build.stream == name]
-        live = [
-            build
-            for build in builds
-            if self.deployed.statuses[build.id] == "live" and build.id not in self._lost
-        ]
+        archived = self.archiving.places(name)
+        self._lost |= reader.drop_unjudged(self.shards, builds, archived)
+        serving = {id_ for id_, status in self.deployed.statuses.items() if status == "live"}
+        live = [build for build in builds if build.id in serving - self._lost]
         try:
-            reader.start(self.shards, live, self.archiving.places(name))
+            reader.start(self.shards, live, archived)
             for build in builds:
                 if build not in live:
                     reader.add(self.shards, build)

@@ -23,7 +23,7 @@ from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.first_reading import FirstReading
 from ..steps.lanes import Feed, Lane, Lanes, Place, Taken
-from ..steps.uniqueness import Uniqueness
+from ..steps.uniqueness import Uniqueness, is_judged
 from .feeds import DecodedFeed, ThreadedFeed
 from .ingest import Work, admit_batch
 
@@ -107,6 +107,26 @@ class StreamReader:
         feed = self._feed({name: place.next_offset for name, place in places.items()})
         live_ids = tuple(build.id for build in live)
         self._lanes = Lanes(Lane(live_ids, places, feed, floors))
+
+    def drop_unjudged(
+        self, shards: Sequence[Shard], builds: Sequence[Build], archived: Mapping[str, Place]
+    ) -> set[int]:
+        """Before `start`: drop builds that hold what would be judged again; which these are.
+
+        All of them, or none. The shard that knew which events are copies was lost, or went back,
+        and the archive does not know it either: read again in another order, an event that a shard
+        holds would be found to be the copy, and its copy would count in another one.
+        """
+        stream = self._registry.stream_ordinal(self.stream.name)
+        known = {self.ordinal(partition): at.next_offset for partition, at in archived.items()}
+        if self.stream.unique_by is None or is_judged(
+            shards, stream, self._ordinals.values(), known
+        ):
+            return set()
+        for shard in shards:
+            for build in builds:
+                shard.drop_build(build.id)
+        return {build.id for build in builds}
 
     def _check_partitions(self, shards: Sequence[Shard]) -> None:
         """Raise `LogShrunk` if a partition is gone of which something was applied."""

@@ -13,7 +13,7 @@ after a crash, by a replay or by another build, is what it was the first time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -128,6 +128,20 @@ class Uniqueness:
             # Too old for some view, and driven again: it is no copy of itself.
             chosen &= ~batch.origins.at(batch.offsets).was_good
         return np.flatnonzero(chosen)
+
+
+def is_judged(
+    shards: Sequence[Shard], stream: int, partitions: Iterable[int], archived: Mapping[int, int]
+) -> bool:
+    """Whether it is known of all that any shard has applied of a stream which events are copies.
+
+    By the ids, or by the archive, which knows it up to `archived`, an offset by partition.
+    """
+    ids = shards[stream % len(shards)].seen_ids
+    return all(
+        max(shard.reached(one) for shard in shards) <= max(ids.judged(one), archived.get(one, 0))
+        for one in partitions
+    )
 
 
 def _digests(ids: pl.Series) -> list[bytes]:

@@ -42,3 +42,35 @@ def test_lost_state_is_not_ready_until_it_is_whole_again(tmp_path: Path, lost: s
         reply = driver.read(SPEND, {"card_id": cards})
         assert reply.values["spend:events"] == [1] * len(cards)
         assert driver.outcomes("spend")["folded"] == len(cards)
+
+
+ONCE = tg.Stream(
+    "payments",
+    schema={"card_id": tg.String, "id": tg.String, "at": tg.Timestamp},
+    event_time="at",
+    unique_by="id",
+)
+COUNTS = tg.FeatureView(
+    "spend", entity=CARD, stream=ONCE, features={"events": agg.count().over(tg.lifetime())}
+)
+
+
+@pytest.mark.parametrize("first", ["0", "1"])
+def test_copy_counts_once_where_the_shard_that_knew_of_it_was_lost(tmp_path: Path, first: str):
+    """Read again in another order before it was archived, its original would be the copy."""
+    shards = {shard_of(encode_key((f"c{n}",), ("string",)), SHARDS): f"c{n}" for n in range(40)}
+    cards = [shards[3], shards[0]]
+    with tg.TestDriver(COUNTS, home=tmp_path, shards=SHARDS, at="2024-01-01T01:00:00Z") as driver:
+        for card, partition in zip(cards, (first, "1" if first == "0" else "0"), strict=True):
+            row = {"card_id": card, "id": "same", "at": "2024-01-01T00:00:00Z"}
+            driver.send("payments", [row], partition=partition)
+            driver.settle()
+        assert driver.read(COUNTS, {"card_id": cards}).values["spend:events"] == [1, 0]
+        now_us = driver.clock()
+        driver.crash()
+    shutil.rmtree(tmp_path / ".tegula" / "state" / "shard-00")
+    with tg.TestDriver(COUNTS, home=tmp_path, shards=SHARDS, at=now_us) as driver:
+        driver.settle()
+        found = driver.outcomes("spend")
+        assert sum(driver.read(COUNTS, {"card_id": cards}).values["spend:events"]) == 1
+        assert (found["read"], found["folded"], found["duplicate"]) == (2, 1, 1)
