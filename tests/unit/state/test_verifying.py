@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tegula.schemas.errors import FormatUnknown, StateCorrupt
@@ -154,11 +155,14 @@ def test_no_more_faults_are_named_than_people_read(feeder):
     assert (len(found.faults), found.fault_count) == (FAULTS_MAX, FAULTS_MAX + 20)
 
 
-def test_damage_is_named_with_its_file_and_reading_goes_on_behind_it(tmp_path):
+def test_damage_is_named_with_its_file_and_reading_goes_on_behind_it(tmp_path, seed):
+    chance = np.random.default_rng(seed)  # what cannot be packed: most of the file is of keys
     feeder = Feeder(open_shard(tmp_path / "shard"), SHAPE)
     keys = [encode_key((f"k{number:03d}",), ("string",)) for number in range(40)]
     for half in (keys[:20], keys[20:]):
-        feeder.commit([(key, NOON + i * SECOND, 1.0) for key in half for i in range(50)])
+        feeder.commit(
+            [(key, NOON + i * SECOND, chance.random()) for key in half for i in range(200)]
+        )
         feeder.shard.flush()
     feeder.shard.close()
     first = min((tmp_path / "shard").glob("*.sst"))
