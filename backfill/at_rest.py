@@ -8,7 +8,7 @@ online store and may go on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,8 +78,14 @@ def reading(settings: Settings) -> Iterator[AtRest]:
             except StateCorrupt as fault:
                 closed.append((number, fault))
             else:
-                opened.callback(shards[-1].abandon)
+                opened.callback(_let_go, shards[-1])
         yield AtRest(settings, registry, deployed, count, shards, closed)
+
+
+def _let_go(shard: Shard) -> None:
+    """Let a shard go as a crash would; damage that RocksDB met meanwhile is told elsewhere."""
+    with suppress(StateError):
+        shard.abandon()
 
 
 @contextmanager
@@ -105,7 +111,7 @@ def writing(settings: Settings) -> Iterator[AtRest]:
             yield AtRest(settings, registry, deployed, count, shards)
         except BaseException:
             for shard in shards:
-                shard.abandon()
+                _let_go(shard)
             raise
         for shard in shards:
             opened.callback(shard.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,8 @@ def test_damage_is_named_with_its_file_and_reading_goes_on_behind_it(tmp_path, s
     first.write_bytes(content)
     feeder.shard = open_shard(tmp_path / "shard")
     found = read(feeder)
-    feeder.shard.abandon()
+    with suppress(StateCorrupt):  # where RocksDB meets it by itself, closing tells
+        feeder.shard.abandon()
     files = [fault for fault in found.faults if fault.kind == "file"]
     assert files
     assert all(first.name in fault.detail for fault in files)
