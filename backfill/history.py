@@ -25,6 +25,7 @@ from ..engine.settings import Settings
 from ..engine.steps.admit import Admitted, admit
 from ..engine.steps.commit import partition_shard
 from ..engine.steps.lanes import from_offset, up_to_offset
+from ..engine.steps.uniqueness import is_judged
 from ..schemas.errors import SourceError, TegulaError
 from ..schemas.outcomes import RecordCode
 from ..state.archive_files import ArchiveFiles
@@ -111,6 +112,12 @@ class History:
         self._log: Log | None = None
         self.log_fault: TegulaError | None = None
         self.bounds = self._bounds()
+        archived = {o: self.bounds[name].archived for name, o in self.ordinals.items()}
+        number = registry.stream_ordinal(stream.name)
+        self.knows_copies = stream.unique_by is None or is_judged(
+            shards, number, self.ordinals.values(), archived
+        )
+        """Whether it is known, of all that was applied, which events are copies of others."""
 
     @property
     def other_log(self) -> str | None:

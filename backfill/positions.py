@@ -124,6 +124,12 @@ def wholeness(
 ) -> Wholeness:
     """Compare what a build has counted with the records that are in archive and log."""
     found = Wholeness()
+    if not history.knows_copies:
+        found.gone_until_us = UNKNOWN_US
+        found.notes.append(
+            f"stream {history.stream.name!r}: which events are copies was known to a shard that is "
+            "lost; the next start makes its builds anew"
+        )
     for partition, ordinal in history.ordinals.items():
         home = shards[partition_shard(ordinal, len(shards))]
         applied = home.applied.get((build.id, ordinal))

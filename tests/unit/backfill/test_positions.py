@@ -33,6 +33,7 @@ class Log:
     other_log: str | None = None
     log_fault: SourceError | None = None
     begins: int = NEVER_US
+    knows_copies: bool = True
     ordinals: Mapping[str, int] = field(default_factory=lambda: {"0": 0})
     stream: Any = field(
         default_factory=lambda: SimpleNamespace(name="payments", ahead_us=600 * SECOND_US)
@@ -135,6 +136,13 @@ def test_records_that_are_gone_matter_as_long_as_windows_reach_them():
 def test_records_that_are_gone_from_a_log_without_archive_may_be_of_any_time():
     whole = wholeness(log(0, 0, 4, 9), BUILD, shards(9, 9, read=9), {(0, 9): Counted(5, 0)})
     assert whole.gone_until_us == UNKNOWN_US
+    assert not whole.covers(BUILD, 10**18)
+
+
+def test_where_copies_are_not_known_nothing_is_compared():
+    at = shards(9, 9, read=9)
+    whole = wholeness(log(0, 9, 0, 9, knows_copies=False), BUILD, at, {(0, 9): Counted(9, 0)})
+    assert (whole.odd, len(whole.notes)) == ([], 1)
     assert not whole.covers(BUILD, 10**18)
 
 

@@ -10,7 +10,14 @@ import pytest
 
 from tegula.schemas.errors import StateHeld
 from tegula.state.online.rows import RowWrites
-from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX, IDENTITY_KEY, Identity
+from tegula.state.rows import (
+    BODY_SUFFIX,
+    COPY_PREFIX,
+    HEAD_SUFFIX,
+    IDENTITY_KEY,
+    JUDGED_PREFIX,
+    Identity,
+)
 from tests.support.verifying import (
     CARDS,
     Home,
@@ -176,6 +183,17 @@ def test_log_that_is_gone_is_told(home):
     notes = next(check.notes for check in report.checks if check.name == "positions")
     assert "TG-300" in notes[0]
     assert not (home.settings.home / "log").exists()
+
+
+def test_shard_that_knew_the_copies_and_was_lost_before_they_were_archived_is_told(home):
+    shutil.rmtree(home.settings.lake_path / "log")
+    with database_of(home, 0) as database:  # the only stream's ids are in the first shard
+        for row in [row for row, _ in database.items() if row[:5] in (JUDGED_PREFIX, COPY_PREFIX)]:
+            database.delete(row)
+    report = verify(home)
+    values = report.checks[-1]
+    assert (report.faults, values.counts["keys"]) == ([], 0)
+    assert "which events are copies" in values.notes[0]
 
 
 def test_events_that_nobody_has_any_more_are_told_and_not_compared(home):
