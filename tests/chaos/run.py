@@ -108,8 +108,8 @@ def run(
     assert world.engine.stop() == 0, world.engine.log
     world.server.stop()
     code, said = verb(world.settings.project, "state", "verify", "--sample", "20")
-    assert code == 0, said
     world.happened["events"] = _check(world, count)
+    assert code == 0, said  # what is compared with the log itself is told first
     return world.happened
 
 
