@@ -49,9 +49,9 @@ def damage_state(world: World) -> None:
     verifies the state finds it in any case.
     """
     world.engine.kill()
+    whole = _checkpoints(world)  # first: it may open the state, and other files are there then
     tables = sorted(world.settings.state_path.glob("shard-*/*.sst"))
     if tables:
-        whole = _checkpoints(world)
         damaged = world.chance.choice(tables)
         _flip(damaged, world.chance)
         if world.chance.random() < 0.5:
