@@ -106,7 +106,7 @@ def writing(settings: Settings) -> Iterator[AtRest]:
                 raise StateError(
                     "there is no state yet", where=str(folder), hint="`tegula run` makes it"
                 )
-        shards = open_shards(settings.state_path, count, registry, Memory(BUDGET))
+        shards = open_shards(settings.state_path, range(count), registry, Memory(BUDGET))
         try:
             yield AtRest(settings, registry, deployed, count, shards)
         except BaseException:

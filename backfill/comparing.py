@@ -75,10 +75,19 @@ def side_of(
     return Side(gathered, KeyedTiles(names, bounds, nothing, blocks.tiles.take(order)))
 
 
-def compare(shape: Shape, stored: Side, made: Side, seed: int) -> Iterator[Difference]:
-    """The differences: of each key at most one a feature, or else one of its tiles."""
+def compare(
+    shape: Shape, stored: Side, made: Side, seed: int, latest_us: int = NEVER_US
+) -> Iterator[Difference]:
+    """The differences: of each key at most one a feature, or else one of its tiles.
+
+    `latest_us` is the latest horizon that any fold may have had. A key of which it left nothing
+    has no row any more that tells it; so of one without a horizon only what is read after that one
+    is compared.
+    """
     horizon_us = np.maximum(stored.gathered.horizon_us, made.gathered.horizon_us)
-    pairs = [[Settled.of(shape, one.gathered, horizon_us) for one in (stored, made)]]
+    has_none = stored.gathered.horizon_us == NEVER_US
+    kept_us = np.where(has_none, np.maximum(horizon_us, latest_us), horizon_us)
+    pairs = [[Settled.of(shape, one.gathered, horizon_us, kept_us) for one in (stored, made)]]
     if shape.segment_reach_us is not None:
         pairs.append(
             [

@@ -21,11 +21,12 @@ from ..connectors.source import Log
 from ..engine.plan import StreamPlan
 from ..engine.runtime.feeds import DecodedFeed
 from ..engine.runtime.sources import open_log
+from ..engine.runtime.streams import has_one_home
 from ..engine.settings import Settings
 from ..engine.steps.admit import Admitted, admit
-from ..engine.steps.commit import partition_shard
 from ..engine.steps.lanes import from_offset, up_to_offset
-from ..engine.steps.uniqueness import is_judged
+from ..engine.steps.standing import Standing
+from ..engine.steps.worker import home_of
 from ..schemas.errors import SourceError, TegulaError
 from ..schemas.outcomes import RecordCode
 from ..state.archive_files import ArchiveFiles
@@ -103,19 +104,23 @@ class History:
         self._archive = ArchiveLog(stream.name, self._files, stream.event_time)
         self.ordinals = dict(registry.partitions(stream.name))
         self._expected = registry.log_identity(stream.name)
-        ids = shards[registry.stream_ordinal(stream.name) % len(shards)].seen_ids
+        number, whole = registry.stream_ordinal(stream.name), has_one_home(registry, stream)
+        self.homes = {
+            ordinal: home_of(ordinal, number, len(shards), whole=whole)
+            for ordinal in self.ordinals.values()
+        }
+        ids = shards[number % len(shards)].seen_ids
         self._copies = {ordinal: ids.copies(ordinal) for ordinal in self.ordinals.values()}
         self._future = {
-            ordinal: shards[partition_shard(ordinal, len(shards))].verdicts.offsets(ordinal)
-            for ordinal in self.ordinals.values()
+            ordinal: shards[home].verdicts.offsets(ordinal) for ordinal, home in self.homes.items()
         }
         self._log: Log | None = None
         self.log_fault: TegulaError | None = None
         self.bounds = self._bounds()
-        archived = {o: self.bounds[name].archived for name, o in self.ordinals.items()}
-        number = registry.stream_ordinal(stream.name)
-        self.knows_copies = stream.unique_by is None or is_judged(
-            shards, number, self.ordinals.values(), archived
+        standing = Standing(shards)
+        self.knows_copies = stream.unique_by is None or all(
+            standing.reached(o) <= max(ids.judged(o), self.bounds[name].archived)
+            for name, o in self.ordinals.items()
         )
         """Whether it is known, of all that was applied, which events are copies of others."""
 

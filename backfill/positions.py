@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..engine.plan import Build
-from ..engine.steps.commit import partition_shard
 from ..state.rows import COUNTERS
 from ..state.shard import Shard
 from ..windows.tiles import NEVER_US
@@ -131,7 +130,7 @@ def wholeness(
             "lost; the next start makes its builds anew"
         )
     for partition, ordinal in history.ordinals.items():
-        home = shards[partition_shard(ordinal, len(shards))]
+        home = shards[history.homes[ordinal]]
         applied = home.applied.get((build.id, ordinal))
         if applied is None or not applied.next_offset:
             continue

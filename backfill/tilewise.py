@@ -43,14 +43,20 @@ class Settled:
     tiles: Tiles
 
     @staticmethod
-    def of(shape: Shape, gathered: Gathered, horizon_us: Int64s) -> Settled:
-        """What was gathered, as a fold to these horizons (one a key) would leave it."""
+    def of(
+        shape: Shape, gathered: Gathered, horizon_us: Int64s, kept_us: Int64s | None = None
+    ) -> Settled:
+        """What was gathered, as a fold to these horizons (one a key) would leave it.
+
+        `kept_us` are later horizons, whose windows are all that is looked at.
+        """
         key, tiles = settled(shape, in_seconds(shape, gathered), horizon_us)
         if shape.retention_us is None:
             return Settled(key, tiles)
         # What is dropped of a tile at retention's end depends on when it was folded, and retention
         # may have been longer or shorter (`history` is changed in place); nobody reads it.
-        kept = np.flatnonzero(tiles.start_us + shape.reach_us >= horizon_us[key])
+        looked_at_us = horizon_us if kept_us is None else kept_us
+        kept = np.flatnonzero(tiles.start_us + shape.reach_us >= looked_at_us[key])
         return Settled(key[kept], tiles.take(kept))
 
     @staticmethod

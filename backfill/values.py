@@ -110,7 +110,8 @@ def _differences(
         ours = side_of(build.shape, build.id, keys, rows, shard)
         rows_made = made.shard.read_keys(build.id, keys)
         theirs = side_of(build.shape, build.id, keys, rows_made, made.shard)
-        found = list(compare(build.shape, ours, theirs, seed))
+        latest_us = stored.latest_us(build)
+        found = list(compare(build.shape, ours, theirs, seed, latest_us))
     except Exception as fault:  # noqa: BLE001 - whatever decoding raises, the rows are bad
         for key in keys if len(keys) > 1 else ():
             yield from _differences(stored, made, build, [key], seed)
@@ -133,9 +134,13 @@ class Stored:
         shard = self._home.shards[shard_of(keys[0], self._home.shard_count)]
         return shard, shard.read_keys(build.id, keys)
 
+    def latest_us(self, build: Build) -> int:
+        """The latest horizon that a key of a build can have had."""
+        return latest_horizon_us(self._home.shards, build)
+
     def horizons(self, build: Build, keys: Sequence[bytes]) -> Int64s:
         """The horizon that each key has; where it has no row, the latest that it can have had."""
-        latest_us = latest_horizon_us(self._home.shards, build)
+        latest_us = self.latest_us(build)
         return np.array([self._horizon(build, key, latest_us) for key in keys], np.int64)
 
     def _horizon(self, build: Build, key: bytes, latest_us: int) -> int:

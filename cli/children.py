@@ -1,9 +1,10 @@
 """Programs run as children: started, waited for until they are ready, kept alive, stopped together.
 
-A child that ends before it was ever ready will not do better the second time: the whole family
-stops, with that child's exit code. One that was ready and ends is started again, later each time;
-one that cannot stay up ends the family too. No child outlives its parent: each holds the reading
-end of a pipe, and stops when the parent, and so the pipe, is gone.
+A child that ends by itself before it was ever ready will not do better the second time: the whole
+family stops, with that child's exit code. One that was ready, or that was killed, is started
+again, later each time; one that cannot stay up ends the family too. One that ended because another
+one did is started again at once, and that does not count. No child outlives its parent: each holds
+the reading end of a pipe, and stops when the parent, and so the pipe, is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final
 
-from .exits import ENVIRONMENT, INTERNAL, OK
+from .exits import AGAIN, ENVIRONMENT, INTERNAL, OK
 
 LOOK_S: Final = 0.1
 STOP_WITHIN_S: Final = 4.5
@@ -143,10 +144,14 @@ class Family:
         """What to do about a child that ended; an exit code if it is to be the end of all."""
         if child.process is not None and child.process.stdin is not None:
             child.process.stdin.close()
+        was_killed = code < 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         code = INTERNAL if code < 0 else code
         name = child.program.name
-        if not child.ready and not child.restarts:
+        if code == AGAIN:
+            child.process, child.ready, child.start_at_s = None, False, now_s
+            return None
+        if not child.ready and not child.restarts and not was_killed:
             self.report(f"{name} {how} before it was ready")
             return code or INTERNAL
         if child.restarts >= RESTARTS_MAX:

@@ -7,6 +7,7 @@
 | 2 | the command line is wrong, or there is no project here |
 | 3 | the surroundings do not play along: a port, a broker, a held directory, a server, a disk |
 | 4 | a fault of Tegula itself |
+| 75 | another worker of the engine has ended: start again |
 | 130 | interrupted with Ctrl-C |
 """
 
@@ -25,6 +26,7 @@ from ..schemas.errors import (
     SourceError,
     StateError,
     TegulaError,
+    WorkerLost,
 )
 
 OK: Final = 0
@@ -32,6 +34,7 @@ FAULT: Final = 1
 USAGE: Final = 2
 ENVIRONMENT: Final = 3
 INTERNAL: Final = 4
+AGAIN: Final = 75
 INTERRUPTED: Final = 130
 
 _ENVIRONMENT: Final = (
@@ -53,6 +56,8 @@ def exit_code(error: TegulaError) -> int:
     """
     if isinstance(error, ProjectMissing):
         return USAGE
+    if isinstance(error, WorkerLost):
+        return AGAIN
     if isinstance(error, FingerprintMismatch):
         return FAULT
     if isinstance(error, _ENVIRONMENT):

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..engine.report import read_report
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings
-from ..serving.health import read_report
 
 STALE_US: Final = 10_000_000
 
@@ -21,7 +21,7 @@ def engine_report(settings: Settings) -> Mapping[str, Any] | None:
     report = read_report(settings.engine_status_path)
     if report is None or now_us() - int(report.get("at_us", 0)) > STALE_US:
         return None
-    return report if _lives(int(report.get("pid", 0))) else None
+    return report if all(map(_lives, report.get("pids", [report.get("pid", 0)]))) else None
 
 
 def _lives(pid: int) -> bool:
@@ -35,6 +35,8 @@ def _lives(pid: int) -> bool:
 
 
 def reports_as(settings: Settings, pid: int) -> bool:
-    """Whether the engine that runs is the process `pid`."""
+    """Whether the engine that runs is the process `pid`, or its workers are that one's children."""
     report = engine_report(settings)
-    return report is not None and report.get("pid") == pid
+    if report is None:
+        return False
+    return pid in (*report.get("pids", [report.get("pid")]), report.get("parent"))

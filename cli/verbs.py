@@ -17,7 +17,8 @@ app: Final = typer.Typer(
     help="A streaming-first feature engine: events in once, right values everywhere.",
     epilog="`--debug`, anywhere, shows the traceback of an error. Exit codes: 0 done, 1 wrong "
     "definitions, settings or request, 2 wrong command line, 3 a port, broker, directory or "
-    "server does not play along, 4 a fault of Tegula, 130 interrupted.",
+    "server does not play along, 4 a fault of Tegula, 75 another worker ended, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -120,14 +121,28 @@ def dev(
 
 
 @app.command(rich_help_panel="Running")
-def run(project: Project = None, attached: Attached = False) -> None:
+def run(
+    project: Project = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Engine processes that share the work, on this machine.")
+    ] = None,
+    worker: Annotated[
+        int | None,
+        typer.Option(help="Run one worker of several: its place in `--addresses`, from 0."),
+    ] = None,
+    addresses: Annotated[
+        str | None,
+        typer.Option(help="Where all workers reach each other: `host:port,host:port,…`."),
+    ] = None,
+    attached: Attached = False,
+) -> None:
     """Run the engine alone, in the foreground: logs to state, online store and archive.
 
-    Example: `tegula run --project /srv/shop`
+    Example: `tegula run --project /srv/shop --workers 2`
     """
     from .run import run as run_engine
 
-    _end(run_engine(project, attached))
+    _end(run_engine(project, attached, workers=workers, worker=worker, addresses=addresses))
 
 
 @app.command(rich_help_panel="Running")

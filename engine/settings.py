@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """The address that servers listen on."""
     port: int = Field(6180, ge=1, le=65535)
     """The port that servers listen on."""
+    workers: int = Field(1, ge=1, le=64)
+    """Engine processes that `tegula run` and `tegula dev` share the work among."""
     server_processes: int = Field(1, ge=1, le=256)
     """Server processes; all of them share the port."""
     server_url: str | None = None

@@ -13,7 +13,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from .health import read_report
+from ..engine.report import read_report
 from .metrics import gauge
 
 

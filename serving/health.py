@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from ..engine.disk import DiskGuard
+from ..engine.report import read_report
 from ..schemas.errors import TegulaError
 from ..state.online.rows import OnlineReader, marks_of
 from .plan import Resolved
@@ -39,15 +38,6 @@ class Readiness:
     def ready(self) -> bool:
         """Whether answers can be relied on."""
         return not self.reasons
-
-
-def read_report(path: Path) -> Mapping[str, Any] | None:
-    """The engine's report of itself; None if there is none that can be read."""
-    try:
-        report = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return report if isinstance(report, dict) else None
 
 
 class Health:

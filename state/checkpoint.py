@@ -13,7 +13,7 @@ is one that a crash at that moment would have left, and catches up alike.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -75,13 +75,29 @@ def link(shards: Sequence[Shard], registry: Registry, folder: Path, now_us: int)
     The registry is copied after the shards, and nothing gives away ordinals meanwhile: a number
     that a shard knows is never given to something else after a restore.
     """
+    empty(folder)
+    return moment_of(link_shards(shards, folder), registry, folder, now_us)
+
+
+def empty(folder: Path) -> None:
+    """Make `folder` anew, with nothing in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def link_shards(shards: Sequence[Shard], folder: Path) -> tuple[ShardPart, ...]:
+    """Link the files of some shards below `folder`, as they are now."""
     parts = tuple(_part(shard) for shard in shards)
     with ThreadPoolExecutor(_LINKS_AT_ONCE) as pool:
         for _ in pool.map(lambda one: one.link_to(shard_folder(folder, one.number)), shards):
             pass
-    return Moment(folder, now_us, parts, registry.copy_to(folder / REGISTRY_FILE))
+    return parts
+
+
+def moment_of(parts: Iterable[ShardPart], registry: Registry, folder: Path, now_us: int) -> Moment:
+    """The moment of shards that are all linked below `folder`, with the registry as it is now."""
+    ordered = tuple(sorted(parts, key=lambda part: part.number))
+    return Moment(folder, now_us, ordered, registry.copy_to(folder / REGISTRY_FILE))
 
 
 def _part(shard: Shard) -> ShardPart:

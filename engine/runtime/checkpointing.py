@@ -19,14 +19,25 @@ from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from ...schemas.errors import CheckpointStoreFault, TegulaError
-from ...state.checkpoint import Copier, Interrupted, Moment, flush, link
+from ...state.checkpoint import (
+    Copier,
+    Interrupted,
+    Moment,
+    empty,
+    flush,
+    link,
+    moment_of,
+    shard_folder,
+)
 from ...state.checkpoint_kept import listed, prune
-from ...state.checkpoint_manifest import Manifest
+from ...state.checkpoint_manifest import Manifest, ShardPart
 from ...state.checkpoint_places import open_store
 from ...state.checkpoint_store import Store
 from ...state.registry import Registry
 from ...state.shard import Shard
 from ..settings import Settings
+from ..steps.worker import Worker
+from .barrier import Linked
 from .checkpoint_requests import Request, answer, read_request
 from .clock import Clock
 
@@ -140,18 +151,27 @@ class Maker:
         return link(owner.shards, owner.registry, folder, owner.now_us())
 
 
+class Working(Owner, Protocol):
+    """The engine: an owner that is one of some workers."""
+
+    worker: Worker
+
+
 class Checkpointing:
     """An engine's checkpoints. `turn` belongs to housekeeping, `link` to the thread that commits.
 
-    Nothing happens before `turn` is called; so an engine without threads makes none by itself.
+    Nothing happens before `turn` is called; so an engine without threads makes none by itself. Of
+    several workers the first makes them, of moments that all take together (`barrier`).
     """
 
-    def __init__(self, engine: Owner) -> None:
+    def __init__(self, engine: Working) -> None:
         self._engine = engine
         self._settings = engine.settings
         self._maker = Maker(engine, self._moment_by_other)
         self._maker.stopping = lambda: self._stopped.is_set()
-        shutil.rmtree(self._maker.folder, ignore_errors=True)
+        if engine.worker.index == 0:
+            shutil.rmtree(self._maker.folder, ignore_errors=True)
+        self._began_s = 0.0
         self._due_us: int | None = None
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
@@ -164,7 +184,7 @@ class Checkpointing:
 
     def turn(self) -> None:
         """Begin a checkpoint, if one is asked for or due, and none is being made."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._engine.worker.index or (self._thread is not None and self._thread.is_alive()):
             return
         request = read_request(self._settings.checkpoint_path)
         if request is None and not self._is_due():
@@ -186,6 +206,11 @@ class Checkpointing:
     def _interval_us(self) -> int:
         return int(self._settings.checkpoint_interval_s * 1e6)
 
+    @property
+    def folder(self) -> Path:
+        """Where a moment is linked."""
+        return self._maker.folder
+
     def link(self) -> None:
         """Take the moment if one is wanted. Called between commits; never raises."""
         if not self._wanted.is_set():
@@ -197,6 +222,35 @@ class Checkpointing:
         except Exception as fault:  # noqa: BLE001 - raised where the checkpoint is made
             self._moment = fault
         self._linked_ms = (time.perf_counter() - began_s) * 1e3
+        self._taken.set()
+
+    def begin_together(self) -> bool:
+        """Whether all workers are to take a moment now: one is wanted, and there is room for it."""
+        if not self._wanted.is_set():
+            return False
+        self._wanted.clear()
+        self._began_s = time.perf_counter()
+        try:
+            empty(self._maker.folder)
+        except OSError as fault:
+            self._moment = fault
+            self._taken.set()
+            return False
+        return True
+
+    def taken_together(self, linked: Sequence[Linked]) -> None:
+        """All workers have taken the moment, or some could not; never raises."""
+        fault = next((one.fault for one in linked if one.fault is not None), None)
+        parts = [part for one in linked for part in one.shards]
+        try:
+            if fault is not None:
+                raise fault
+            engine, folder = self._engine, self._maker.folder
+            _require_here(folder, parts)
+            self._moment = moment_of(parts, engine.registry, folder, engine.now_us())
+        except Exception as wrong:  # noqa: BLE001 - raised where the checkpoint is made
+            self._moment = wrong
+        self._linked_ms = (time.perf_counter() - self._began_s) * 1e3
         self._taken.set()
 
     def _moment_by_other(self, _: Path) -> Moment:
@@ -285,3 +339,13 @@ class Checkpointing:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(_STOP_S)
+
+
+def _require_here(folder: Path, parts: Sequence[ShardPart]) -> None:
+    """Raise `CheckpointStoreFault` for shards that were linked on another machine."""
+    away = [part.number for part in parts if not shard_folder(folder, part.number).is_dir()]
+    if away:
+        raise CheckpointStoreFault(
+            where=str(folder),
+            detail=f"shards {away} are in other homes; all workers have to share one",
+        )

@@ -1,40 +1,43 @@
 """The engine: everything between the logs and the stores, put together and kept running.
 
 `Engine` opens a project's home, feeds the dataflow (it is its `Ports`), and between batches looks
-after what changes slowly: new builds, new partitions, builds that have caught up. It is the one
-place where the parts meet; each of them is tested by itself.
+after what changes slowly (`following`). It is the one place where the parts meet; each of them is
+tested by itself. One engine is one worker: it owns some shards and reads some partitions, alone all
+of them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from typing import Final
+from uuid import uuid4
 
-from ...schemas.errors import (
-    NothingApplied,
-    OwnAggregateMissing,
-    RegistryMissing,
-    RegistryUnreachable,
-    TegulaError,
-)
+from ...schemas.errors import NothingApplied, TegulaError
+from ...state.checkpoint import link_shards
+from ...state.checkpoint_manifest import ShardPart
 from ...state.database import Budget, Memory
 from ...state.registry import Registry
 from ...windows.shape import Shape
-from ..deployed import Deployed, load_deployed
+from ..deployed import load_deployed
 from ..disk import DiskGuard
 from ..own import OwnAggregates
 from ..settings import Settings
 from ..steps.commit import ShardCommit
+from ..steps.parcel import Joined, Parcel
+from ..steps.standing import Standing
+from ..steps.worker import ALONE, Worker
 from .archiving import Archiving
+from .barrier import Barriers, News
 from .checkpointing import Checkpointing
 from .clock import Clock, monotonic_us, now_us
 from .ending import Ending
+from .following import Following, drop_retired
+from .greeting import Farewell, Greeting, agree, judged, run_of, running
 from .home import HomeLock, open_shards
 from .housekeeping import Housekeeping
-from .ingest import Ingest, LiftedWork, Work, archive_rows
+from .ingest import Ingest, Work, archive_rows
 from .joining import Joining
 from .mirroring import MirrorThread, open_mirrors
 from .pacing import commit_interval_us, is_lot
@@ -53,7 +56,8 @@ class Engine:
     With `threaded=False` nothing runs beside the caller: `step` does everything in turn, which is
     how replays and tests are deterministic. `own` finds the user's own aggregates; without it they
     are imported from the project's folder. An engine is `outdated` once something that it runs has
-    been defined differently; it stops, and another one is to go on.
+    been defined differently; it stops, and another one is to go on. One of several workers begins
+    when it has been greeted by all (`meet`).
     """
 
     def __init__(
@@ -64,8 +68,10 @@ class Engine:
         threaded: bool = True,
         stop: threading.Event | None = None,
         own: OwnAggregates | None = None,
+        worker: Worker = ALONE,
     ) -> None:
         self.settings = settings
+        self.worker = worker
         self.now_us = clock
         self.own = own or OwnAggregates(settings.project)
         self._threaded = threaded
@@ -79,63 +85,86 @@ class Engine:
         self._was_idle = True
         self._lag_us = 0
         self._turn = 0
-        self._joining = Joining()
+        self._clean = True
         self.disk = DiskGuard.of(settings, on=threaded)
         self.streams: dict[str, StreamReader] = {}
         self.row_count = 0
         self.outdated = False
-        self.registry_fault: TegulaError | None = None
-        self._survey_fault: TegulaError | None = None
 
     def open(self) -> Engine:
-        """Take the home and make ready to run.
+        """Take the home, and alone make ready to run.
 
         Raises `StateHeld`, `NothingApplied`, and whatever opening a store or a log raises; what was
         opened until then is closed again.
         """
-        with ExitStack() as opened:
-            settings = self.settings
-            lock = HomeLock(settings.home)
-            opened.callback(lock.release)
-            self.registry = Registry(settings.registry_url_or_default)
-            opened.callback(self.registry.close)
-            self.registry.create(settings.shards)
-            self.deployed = self._found = load_deployed(self.registry, own=self.own)
-            if not self.deployed.streams:
-                raise NothingApplied(where=str(settings.project))
-            memory = Memory(Budget(write_buffer_bytes=settings.state_memory_bytes))
-            self.shards = open_shards(settings.state_path, settings.shards, self.registry, memory)
-            self._clean = True
-            opened.callback(self._close_shards)
-            self.checkpointing = Checkpointing(self)
-            opened.callback(self.checkpointing.stop)
-            self._lost = self._without_state()
-            self.ingest = Ingest(self.shards, self.deployed.builds)
-            self.mirrors = open_mirrors(self.shards, settings, self._shapes(), self.now_us)
-            opened.callback(lambda: self.mirrors.close(clean=self._clean, ending=self.ending))
-            self._drop_retired()
-            self._open_streams(opened)
-            self.mirrors.set_shapes(self._shapes())  # without the builds that lost their state
-            if self._threaded:
-                thread = MirrorThread(self.mirrors, settings.mirror_interval_ms, self.ending)
-                thread.start()
-                opened.callback(thread.stop)
-                keeper = Housekeeping(self)
-                keeper.start()
-                opened.callback(keeper.stop)
-            else:
-                self.mirrors.step()
-            self._closing = opened.pop_all()
+        try:
+            self._hold()
+            if self.worker.count == 1:
+                self.meet([self.greeting()])
+        except BaseException:
+            self._closing.close()
+            raise
         return self
 
-    def _open_streams(self, opened: ExitStack) -> None:
-        self.archiving = Archiving(self.settings, threaded=self._threaded)
-        opened.callback(lambda: self.archiving.close(clean=self._clean, ending=self.ending))
-        opened.callback(self._close_streams)
-        for name in self.deployed.streams:
-            self._open_stream(name)
+    def _hold(self) -> None:
+        settings, closing = self.settings, self._closing
+        lock = HomeLock(settings.home, self.worker)
+        closing.callback(lock.release)
+        self.registry = Registry(settings.registry_url_or_default)
+        closing.callback(self.registry.close)
+        self.registry.create(settings.shards)
+        self.deployed = load_deployed(self.registry, own=self.own)
+        if not self.deployed.streams:
+            raise NothingApplied(where=str(settings.project))
+        memory = Memory(Budget(write_buffer_bytes=settings.state_memory_bytes))
+        numbers = self.worker.shards_of(settings.shards)
+        self.shards = open_shards(settings.state_path, numbers, self.registry, memory)
+        closing.callback(self._close_shards)
 
-    def _open_stream(self, name: str) -> None:
+    def greeting(self) -> Greeting:
+        """What this worker tells the others before they begin."""
+        positions = {shard.number: dict(shard.applied) for shard in self.shards}
+        known = judged(self.shards, self.deployed.streams.values(), self.registry, self.settings)
+        return Greeting(self.worker.index, uuid4().hex, running(self.deployed), positions, known)
+
+    def meet(self, greetings: Sequence[Greeting]) -> None:
+        """Begin, now that all workers have greeted; an engine is `outdated` if they disagree."""
+        if not agree(greetings):
+            self.outdated = True
+            return
+        settings, closing = self.settings, self._closing
+        others = {number: at for one in greetings for number, at in one.positions.items()}
+        self.standing = Standing(self.shards, self.worker, others)
+        self._judged = {at: offset for one in greetings for at, offset in one.judged.items()}
+        self.joining = Joining(self.worker, run_of(greetings), self.now_us)
+        self.checkpointing = Checkpointing(self)
+        closing.callback(self.checkpointing.stop)
+        complete = self.checkpointing.taken_together
+        self.barriers = Barriers(self.worker, self._take_moment, complete)
+        self._lost = self._without_state()
+        self.ingest = Ingest(self.standing, self.deployed.builds)
+        self.mirrors = open_mirrors(self.shards, settings, self.shapes(), self.now_us)
+        closing.callback(lambda: self.mirrors.close(clean=self._clean, ending=self.ending))
+        self.following = Following(self)
+        drop_retired(self)
+        self.archiving = Archiving(settings, threaded=self._threaded)
+        closing.callback(lambda: self.archiving.close(clean=self._clean, ending=self.ending))
+        closing.callback(self._close_streams)
+        for name in self.deployed.streams:
+            self.open_stream(name)
+        self.mirrors.set_shapes(self.shapes())  # without the builds that lost their state
+        if self._threaded:
+            thread = MirrorThread(self.mirrors, settings.mirror_interval_ms, self.ending)
+            thread.start()
+            closing.callback(thread.stop)
+            keeper = Housekeeping(self)
+            keeper.start()
+            closing.callback(keeper.stop)
+        else:
+            self.mirrors.step()
+
+    def open_stream(self, name: str) -> None:
+        """Begin to read a stream for its builds."""
         stream = self.deployed.streams[name]
         log = open_log(stream, self.settings)
         archive = self.archiving.open(stream)
@@ -150,21 +179,22 @@ class Engine:
         )
         builds = [build for build in self.deployed.builds if build.stream == name]
         archived = self.archiving.places(name)
-        self._lost |= reader.drop_unjudged(self.shards, builds, archived)
+        self._lost |= reader.drop_unjudged(self.standing, builds, self._judged)
         serving = {id_ for id_, status in self.deployed.statuses.items() if status == "live"}
         live = [build for build in builds if build.id in serving - self._lost]
         try:
-            reader.start(self.shards, live, archived)
+            reader.start(self.standing, live, archived)
             for build in builds:
                 if build not in live:
-                    reader.add(self.shards, build)
+                    reader.add(build)
         except BaseException:
             reader.close()
             raise
         # Last, because from here on another thread reports of it.
         self.streams[name] = reader
 
-    def _shapes(self) -> Mapping[int, Shape]:
+    def shapes(self) -> Mapping[int, Shape]:
+        """The builds that the online store is to name, with their shapes."""
         return {
             build.id: build.shape for build in self.deployed.builds if build.id not in self._lost
         }
@@ -175,9 +205,8 @@ class Engine:
         They catch up like new ones, and the online store does not name them until they have: a
         build that is being built again must never answer zeros.
         """
-        held = [{build for build, _ in shard.applied} for shard in self.shards]
         live = {build for build, status in self.deployed.statuses.items() if status == "live"}
-        return {build for build in live if not all(build in shard for shard in held)}
+        return {build for build in live if not self.standing.holds(build)}
 
     # What the dataflow asks for.
 
@@ -190,13 +219,34 @@ class Engine:
         """Ask the dataflow to commit what it has and end. Safe from a signal handler."""
         self._stop.set()
 
-    def poll(self) -> Work | None:
-        """The next batch of any stream, streams taking turns; None if there is nothing now."""
-        self.checkpointing.link()
+    def farewell(self) -> Farewell:
+        """What this worker tells the others as it stops."""
+        return Farewell(self.outdated)
+
+    def part(self, farewell: Farewell) -> None:
+        """Stop, because another worker does."""
+        if farewell.begin_anew:
+            self.outdated = True
+        else:
+            self.stop()
+
+    def poll(self) -> Work | News | None:
+        """The next batch of any stream, streams taking turns, or news; None if there is nothing."""
+        if self.worker.count == 1:
+            self.checkpointing.link()
+        else:
+            if self.checkpointing.begin_together():
+                self.barriers.begin()
+            news = self.barriers.to_send()
+            if news is not None or not self.barriers.is_reading:
+                return news
         if self._waited_us() - self._looked_us >= LOOK_US:
             self._looked_us = self._waited_us()
             self.look()
         readers = list(self.streams.values())
+        joined = tuple(build for reader in readers for build in reader.lanes.take_joined())
+        if joined:
+            return Joined(self.worker.index, joined)
         for step in range(len(readers)):
             reader = readers[(self._turn + step) % len(readers)]
             if not (self.disk.has_room and self.archiving.has_room(reader.stream.name)):
@@ -205,30 +255,37 @@ class Engine:
             if taken is None:
                 continue
             self._turn = (self._turn + step + 1) % len(readers)
-            self._joining.taken()
-            self._joining.reached(reader.lanes.take_joined())
-            if taken.live:
+            work = taken.work
+            if work.live:
                 now_us = self.now_us()
-                self.row_count += taken.work.batch.read_count
-                if len(taken.work.batch.log_us):
-                    self._lag_us = now_us - int(taken.work.batch.log_us[-1])
-                rows = archive_rows(taken.work.batch, taken.watermark_before_us, now_us)
+                self.row_count += work.batch.read_count
+                if len(work.batch.log_us):
+                    self._lag_us = now_us - int(work.batch.log_us[-1])
+                rows = archive_rows(work.batch, taken.watermark_before_us, now_us)
                 self.archiving.offer(reader.stream.name, rows)
-            return replace(taken.work, live=taken.live)
+            return work
         self._was_idle = True
         return None
 
-    def lift(self, work: Work) -> LiftedWork:
-        """Lift a batch for each of its builds."""
+    def lift(self, work: Work | News) -> Sequence[Parcel | News]:
+        """Lift a batch for each of its builds: what goes to each worker, by its index."""
+        if not isinstance(work, Work):
+            return [work] * self.worker.count
         return self.ingest.lift(work)
 
-    def add(self, lifted: LiftedWork) -> None:
-        """Gather a lifted batch for the next commit."""
+    def add(self, parcel: Parcel | News) -> None:
+        """Gather what came for this worker's shards, for the next commit; take up news."""
+        for passed in self.barriers.passes(parcel):
+            self._add(passed)
+
+    def _add(self, parcel: Parcel | Joined) -> None:
+        if isinstance(parcel, Joined):
+            self.joining.joined(parcel.reader, parcel.builds)
+            return
         if not self.ingest.committer.has_pending:
             self._first_pending_us = self._waited_us()
-        self.ingest.add(lifted)
-        self.mirrors.lag.gathered(lifted.new_log_us)
-        self._joining.gathered()
+        self.ingest.add(parcel)
+        self.mirrors.lag.gathered(parcel.log_us)
 
     @property
     def has_pending(self) -> bool:
@@ -263,102 +320,43 @@ class Engine:
     def committed(self, commits: list[ShardCommit]) -> None:
         """Hand commits to the mirrors; builds that joined before them serve once they are whole."""
         self.mirrors.offer(commits)
-        self._note_joined()
+        self.note_joined()
 
-    def _note_joined(self) -> None:
-        joined = self._joining.committed([shard.commit_number for shard in self.shards])
+    def _take_moment(self) -> tuple[ShardPart, ...]:
+        """Commit what has gathered, and link this worker's shards as they are then."""
+        if self.has_pending:
+            self.committed(self.commit())
+        return link_shards(self.shards, self.checkpointing.folder)
+
+    def note_joined(self) -> None:
+        """Take up builds that have joined, where all that they were given is committed."""
+        joined = self.joining.committed([shard.commit_number for shard in self.shards])
         if self._lost.intersection(joined):
             self._lost.difference_update(joined)
-            self.mirrors.set_shapes(self._shapes())
-
-    # What changes slowly.
+            self.mirrors.set_shapes(self.shapes())
 
     def survey(self) -> None:
-        """Ask the logs and the registry what is new; `look` takes it up.
-
-        May wait for them, so it is not called by the thread that ingests. A registry that does not
-        answer is reported and asked again: what is deployed goes on. So it does where an aggregate
-        of the user's own was applied and has not come to this machine yet.
-        """
-        for reader in list(self.streams.values()):
-            reader.survey()
-        try:
-            self._found = load_deployed(self.registry, self.deployed, self.own)
-            self.registry_fault = None
-        except (RegistryUnreachable, RegistryMissing, OwnAggregateMissing) as fault:
-            self.registry_fault = fault
-        except TegulaError as fault:
-            self._survey_fault = fault
+        """Ask the logs and the registry what is new; may wait for them."""
+        self.following.survey()
 
     def look(self) -> None:
-        """Take up new builds and partitions, and activate builds that are whole online.
-
-        Raises what the survey found that cannot be gone on with.
-        """
+        """Take up what the last survey found."""
         if not self._threaded:
-            self.survey()
-        if self._survey_fault is not None:
-            raise self._survey_fault
-        try:
-            for reader in self.streams.values():
-                reader.find_partitions()
-                self._joining.reached(reader.lanes.take_joined())
-            if not self.ingest.committer.has_pending:
-                self._note_joined()
-            self._joining.activate(self.mirrors, self.deployed, self.registry)
-        except (RegistryUnreachable, RegistryMissing) as fault:
-            self.registry_fault = fault
-        if self._found is not self.deployed:
-            self._deploy(self._found)
+            self.following.survey()
+        if self.barriers.may_change:
+            self.following.look()
 
-    def _deploy(self, deployed: Deployed) -> None:
-        if self._redefined_by(deployed):
-            # What reads, lifts and archives was made for the old definitions: all is made anew.
-            self.outdated = True
-            return
-        before = {build.id for build in self.deployed.builds}
-        self.deployed = deployed
-        after = {build.id: build for build in deployed.builds}
-        for gone in before - after.keys():
-            for reader in self.streams.values():
-                reader.lanes.drop_build(gone)
-        self.ingest.set_builds(deployed.builds)
-        if before != after.keys():
-            self.mirrors.set_shapes(self._shapes())
-        self._drop_retired()
-        for name in deployed.streams:
-            if name not in self.streams:
-                self._open_stream(name)
-        for build in deployed.builds:
-            if build.id not in before and build.stream in self.streams:
-                lanes = self.streams[build.stream].lanes
-                fed = {*lanes.live.builds, *(b for lane in lanes.behind for b in lane.builds)}
-                if build.id not in fed:
-                    self.streams[build.stream].add(self.shards, build)
-
-    def _redefined_by(self, deployed: Deployed) -> bool:
-        """Whether a stream or build that runs is now defined differently."""
-        running = {build.id: build for build in self.deployed.builds}
-        return any(
-            name in self.streams and self.streams[name].stream != plan
-            for name, plan in deployed.streams.items()
-        ) or any(running.get(build.id, build) != build for build in deployed.builds)
-
-    def _drop_retired(self) -> None:
-        """Delete the state of builds that are no longer deployed, those of a past run too."""
-        wanted = {build.id for build in self.deployed.builds}
-        for shard in self.shards:
-            for build in {build for build, _ in shard.applied} - wanted:
-                shard.drop_build(build)
-        self.mirrors.drop_builds(wanted)
-
-    # Running without the dataflow.
+    @property
+    def registry_fault(self) -> TegulaError | None:
+        """Why the registry does not tell what is deployed; None if it does."""
+        return self.following.registry_fault
 
     def step(self) -> bool:
         """Take one batch through, commit, mirror; False if there was nothing to do."""
         work = self.poll()
         if work is not None:
-            self.add(self.lift(work))
+            for parcel in self.lift(work):
+                self.add(parcel)
         if self.ingest.committer.has_pending:
             self.committed(self.commit())
         mirrored = self.mirrors.step()
@@ -395,6 +393,7 @@ class Engine:
         return self.open()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # What went wrong first is what is told; closing may only repeat it.
+        # What went wrong first is what is told; closing may only repeat it. Nothing is written
+        # then: a commit that failed may be on the disk, and the shard does not know of it.
         with suppress(*(() if kind is None else (TegulaError,))):
-            self.close()
+            self.close(clean=kind is None)

@@ -10,41 +10,56 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from ...schemas.errors import StateHeld
 from ...state.database import Memory
 from ...state.registry import Registry
 from ...state.shard import Shard
+from ..steps.worker import ALONE, Worker
 
 _BLOCK_BYTES: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class HomeLock:
-    """Holds `home/engine.lock` for this process; raises `StateHeld` if another one does."""
+    """Holds `home/engine.lock` for this process; raises `StateHeld` if another one does.
 
-    def __init__(self, home: Path) -> None:
+    Workers over one home hold it together, and each its own place beside it.
+    """
+
+    def __init__(self, home: Path, worker: Worker = ALONE) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self._file = (home / "engine.lock").open("a+")
+        self._files: list[IO[str]] = []
+        if worker.count == 1:
+            self._take(home, "engine.lock", fcntl.LOCK_EX)
+        else:
+            self._take(home, "engine.lock", fcntl.LOCK_SH)
+            self._take(home, f"engine-{worker.index}.lock", fcntl.LOCK_EX)
+
+    def _take(self, home: Path, name: str, how: int) -> None:
+        file = (home / name).open("a+")
+        self._files.append(file)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip()
-            self._file.close()
+            file.seek(0)
+            holder = file.read().strip()
+            self.release()
             raise StateHeld(
                 directory=str(home), holder=f"process {holder}" if holder else ""
             ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
 
     def release(self) -> None:
         """Let another engine have the home."""
-        self._file.close()
+        for file in self._files:
+            file.close()
 
 
 def boot_id() -> str:
@@ -59,15 +74,15 @@ def boot_id() -> str:
 
 
 def open_shards(
-    state_path: Path, shard_count: int, registry: Registry, memory: Memory
+    state_path: Path, numbers: Sequence[int], registry: Registry, memory: Memory
 ) -> list[Shard]:
-    """Open every shard, as a new incarnation where commits may have been lost.
+    """Open the shards of these numbers, as new incarnations where commits may have been lost.
 
     Raises `StateCorrupt` if a shard's database cannot be read.
     """
     boot, shards = boot_id(), []
     with ExitStack() as opened:
-        for number in range(shard_count):
+        for number in numbers:
             shard = Shard(number, state_path / f"shard-{number:02d}", memory, 0)
             opened.callback(shard.abandon)
             identity = shard.identity

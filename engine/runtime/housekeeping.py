@@ -1,7 +1,8 @@
 """Housekeeping beside the dataflow, once a second: syncing commits, measuring, reporting.
 
-The report (`engine.json` in the home, replaced by rename) is what `tegula status`, `/health/ready`
-and `/metrics` read: a server needs no connection to the engine, and a dead engine shows by its age.
+The report (a file in the home, replaced by rename: `engine/report.py`) is what `tegula status`,
+`/health/ready` and `/metrics` read: a server needs no connection to the engine, and a dead engine
+shows by its age.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ...state.shard import Shard
 from ...state.weighing import Scales
 from ..deployed import Deployed
 from ..disk import DiskGuard
+from ..report import report_path
 from ..settings import Settings
+from ..steps.worker import Worker
 from .archiving import Archiving
 from .checkpointing import Checkpointing
 from .clock import Clock
@@ -41,15 +44,20 @@ class Observed(Protocol):
     """What is reported of: the engine, as far as housekeeping sees it."""
 
     settings: Settings
+    worker: Worker
     ingest: Ingest
     mirrors: Mirrors
     archiving: Archiving
     checkpointing: Checkpointing
     deployed: Deployed
     row_count: int
-    registry_fault: TegulaError | None
     disk: DiskGuard
     ending: Ending
+
+    @property
+    def registry_fault(self) -> TegulaError | None:
+        """Why the registry does not tell what is deployed; None if it does."""
+        ...
 
     @property
     def shards(self) -> Sequence[Shard]: ...
@@ -77,6 +85,7 @@ class Housekeeping:
         self._started_us = engine.now_us()
         self._rate = _Rate(engine.now_us(), 0, 0.0)
         self._scales = Scales()
+        self._path = report_path(engine.settings.engine_status_path, engine.worker)
         self._holds = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tegula-keeper", daemon=True)
@@ -115,7 +124,7 @@ class Housekeeping:
     def stop(self) -> None:
         self._stop.set()
         self._engine.ending.join(self._thread, _STOP_SHARE)
-        self._engine.settings.engine_status_path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
     def report(self) -> None:
         """Write the report as of now."""
@@ -125,6 +134,8 @@ class Housekeeping:
         content = {
             "version": 1,
             "pid": os.getpid(),
+            "parent": os.getppid(),
+            "workers": engine.worker.count,
             "started_us": self._started_us,
             "at_us": now_us,
             "events_per_second": round(self._rate.per_second, 1),
@@ -132,7 +143,7 @@ class Housekeeping:
             "builds": _builds(engine, self._scales),
             "commits": [shard.commit_number for shard in engine.shards],
             "mirrored": mirrored,
-            "mirror_rewrites": engine.mirrors.rewriting(),
+            "mirror_rewrites": [engine.shards[n].number for n in engine.mirrors.rewriting()],
             "mirror_lag": engine.mirrors.lag.report(),
             "mirror_fault": _shown(engine.mirrors.fault),
             "registry_fault": _shown(engine.registry_fault),
@@ -140,7 +151,7 @@ class Housekeeping:
             "archive": engine.archiving.report(),
             "checkpoints": engine.checkpointing.report(),
         }
-        write_report(engine.settings.engine_status_path, orjson.dumps(content))
+        write_report(self._path, orjson.dumps(content))
 
 
 @dataclass(frozen=True, slots=True)

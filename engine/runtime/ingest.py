@@ -1,14 +1,15 @@
 """One worker's part of ingest: the steps between a stream's batches and the commits of its shards.
 
 Plain and synchronous, so that the dataflow, a replay and the test driver run the very same thing:
-`admit` a batch, `lift` it for each build of its lane, `add` the parts, `commit`.
+`admit` a batch, `lift` it for each build of its lane into a parcel for each worker, `add` what
+comes for the own shards, `commit`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,55 +17,43 @@ from ...connectors.decode import DecodedBatch
 from ...schemas.outcomes import BadRecord
 from ...schemas.redriven import COPY, LATE, REDRIVEN
 from ...state.archive import ArchiveRows
-from ...state.shard import Shard
 from ...windows.algebra import Bools, Int64s
-from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.admit import Admitted, admit, watermark_at
-from ..steps.commit import Committer, ShardCommit, partition_shard
-from ..steps.lift import Lifted, Lifter
+from ..steps.commit import Committer, ShardCommit
+from ..steps.lift import Lifter
+from ..steps.parcel import Parcel, Share, cut, outcomes_of
+from ..steps.standing import Standing
+from ..steps.watermarks import Watermarks
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """An admitted batch, the builds that it is for, and the watermark of their lane.
 
-    `live` says that the lane is the live one, not that of a build which catches up.
+    `home` is the partition's own shard, where what has no key is counted. `live` says that the lane
+    is the live one, not that of a build which catches up.
     """
 
     ordinal: int
     batch: Admitted
     builds: tuple[int, ...]
     watermark_us: int
+    home: int = 0
     live: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LiftedWork:
-    """What a batch adds to each of its builds; `since` is from where other outcomes count."""
-
-    work: Work
-    lifted: Mapping[int, tuple[Lifted, int]]
-
-    @property
-    def new_log_us(self) -> np.ndarray:
-        """Log timestamps of rows that come live and for the first time; int64 (n,), by offset."""
-        batch = self.work.batch
-        if not self.work.live or not self.lifted:
-            return batch.log_us[:0]
-        first = min(since for _, since in self.lifted.values())
-        return batch.log_us[np.searchsorted(batch.offsets, first) :]
-
-
 class Ingest:
-    """Lifts and commits for some shards and builds."""
+    """Lifts what this worker reads, and commits what comes for its shards."""
 
-    def __init__(self, shards: Sequence[Shard], builds: Sequence[Build]) -> None:
-        self._shard_count = len(shards)
+    def __init__(self, standing: Standing, builds: Sequence[Build]) -> None:
+        self._standing = standing
+        self._worker = standing.worker
+        self._shard_count = standing.shard_count
         self._lifters: dict[int, Lifter] = {}
-        self._watermarks_us: dict[int, int] = {}
+        self.watermarks = Watermarks()
         self._not_finite: Counter[tuple[int, str]] = Counter()
-        self.committer = Committer(shards, {})
+        self.committer = Committer(standing.shards, {}, self._shard_count)
         self.set_builds(builds)
 
     def set_builds(self, builds: Sequence[Build]) -> None:
@@ -75,26 +64,58 @@ class Ingest:
         }
         self.committer.shapes = {build.id: build.shape for build in builds}
 
-    def lift(self, work: Work) -> LiftedWork:
-        """Lift a batch for each build that it is for, leaving out what is applied already."""
-        lifted = {}
+    def lift(self, work: Work) -> list[Parcel]:
+        """Lift a batch for each build that it is for: a parcel for each worker, by its index.
+
+        What is applied already is left out.
+        """
+        batch, count = work.batch, self._worker.count
+        shares: list[dict[int, Share]] = [{} for _ in range(count)]
+        not_finite: dict[int, Mapping[str, int]] = {}
+        first_new = batch.next_offset
         for build in work.builds:
             if build not in self._lifters:
                 continue
-            applied = self.committer.applied(build, work.ordinal)
-            since = int(applied[partition_shard(work.ordinal, self._shard_count)])
-            part = self._lifters[build].lift(work.batch, work.ordinal, applied, since)
-            lifted[build] = (part, since)
-        return LiftedWork(work, lifted)
+            # What is pending may end before what a shard has: it was read again for another shard.
+            pending = self.committer.pending_offset(build, work.ordinal)
+            applied = np.maximum(self._standing.applied(build, work.ordinal), pending)
+            since = int(applied[work.home])
+            lifted = self._lifters[build].lift(batch, work.ordinal, applied, since)
+            counts = outcomes_of(batch, lifted, since, work.home, self._shard_count)
+            for share, tiles in zip(
+                shares, cut(lifted.tiles, self._shard_count, count), strict=True
+            ):
+                share[build] = Share(tiles, counts)
+            first_new = min(first_new, since)
+            if lifted.not_finite:
+                not_finite[build] = lifted.not_finite
+        parcels = [
+            Parcel(
+                self._worker.index,
+                work.ordinal,
+                batch.next_offset,
+                batch.running_max_us,
+                work.watermark_us,
+                -(-batch.read_count // count),
+                share,
+            )
+            for share in shares
+        ]
+        own = self._worker.index
+        if work.live and shares[own]:
+            log_us = batch.log_us[np.searchsorted(batch.offsets, first_new) :]
+            parcels[own] = replace(parcels[own], log_us=log_us)
+        if not_finite:
+            parcels[own] = replace(parcels[own], not_finite=not_finite)
+        return parcels
 
-    def add(self, lifted: LiftedWork) -> None:
-        """Gather a lifted batch for the next commit."""
-        work = lifted.work
-        for build, (part, since) in lifted.lifted.items():
-            self.committer.add(build, work.ordinal, work.batch, part, since)
-            known = self._watermarks_us.get(build, NEVER_US)
-            self._watermarks_us[build] = max(known, work.watermark_us)
-            for name, count in part.not_finite.items():
+    def add(self, parcel: Parcel) -> None:
+        """Gather a parcel for the next commit."""
+        self.committer.add(parcel)
+        for build in parcel.shares:
+            self.watermarks.told(build, parcel.reader, parcel.watermark_us)
+        for build, by_input in parcel.not_finite.items():
+            for name, count in by_input.items():
                 self._not_finite[build, name] += count
 
     def not_finite(self, build: int) -> dict[str, int]:
@@ -107,7 +128,7 @@ class Ingest:
 
     def commit(self) -> list[ShardCommit]:
         """Commit what has gathered; folds whose turn it is follow in the same call."""
-        return self.committer.commit(self._watermarks_us)
+        return self.committer.commit(self.watermarks.least_us())
 
 
 def admit_batch(

@@ -1,8 +1,11 @@
 """From a build that has come to the fence to one that serves: nothing is switched too early.
 
-A build joins the live lane when its own lane stands where the live one does. It serves once all
-that it was given is committed and, in every shard, online. Until then a crash repeats the joining;
-after the one note in the registry it repeats nothing.
+A build joins the live lane of a reader when its own lane stands where the live one does. It serves
+once all that every reader gave it is committed and, in every shard, online. Until then a crash
+repeats the joining; after the one note in the registry it repeats nothing.
+
+Each worker knows this of its own shards. It notes it in the registry, under the name of the run
+that all workers began together; who finds the notes of all lets the build serve.
 """
 
 from __future__ import annotations
@@ -13,36 +16,29 @@ from contextlib import suppress
 from ...schemas.errors import WrongBuildStatus
 from ...state.registry import Registry
 from ..deployed import Deployed
+from ..steps.worker import ALONE, Worker
+from .clock import Clock, now_us
 from .mirroring import Mirrors
 
 
 class Joining:
-    """Builds between their lane's end and their first answer."""
+    """Builds between their lanes' end and their first answer, as one worker sees them."""
 
-    def __init__(self) -> None:
-        self._in_flight = 0
-        self._reached: list[int] = []
+    def __init__(self, worker: Worker = ALONE, run: str = "", clock: Clock = now_us) -> None:
+        self._worker = worker
+        self._run = run
+        self._now_us = clock
+        self._readers: dict[int, set[int]] = {}
         self._gathered: list[int] = []
         self._wanted: dict[int, list[int]] = {}
 
-    def taken(self) -> None:
-        """A batch was taken from a lane, and is to be gathered."""
-        self._in_flight += 1
-
-    def gathered(self) -> None:
-        """A batch waits for its commit."""
-        self._in_flight -= 1
-        self._promote()
-
-    def reached(self, builds: Iterable[int]) -> None:
-        """These builds' lanes have come to the fence, with a batch that may be in flight yet."""
-        self._reached.extend(builds)
-        self._promote()
-
-    def _promote(self) -> None:
-        if self._in_flight == 0:
-            self._gathered.extend(self._reached)
-            self._reached.clear()
+    def joined(self, reader: int, builds: Iterable[int]) -> None:
+        """A reader's lanes of these builds have joined, and all that they gave was gathered."""
+        for build in builds:
+            readers = self._readers.setdefault(build, set())
+            readers.add(reader)
+            if len(readers) == self._worker.count:
+                self._gathered.append(build)
 
     def committed(self, commits: Sequence[int]) -> list[int]:
         """All that was gathered is committed: each shard stands at its number of `commits`.
@@ -63,7 +59,17 @@ class Joining:
                 mirrored = mirrors.mirrored(build)
                 if any(at < commit for at, commit in zip(mirrored, wanted, strict=True)):
                     continue
-                # One that was retired meanwhile stays so.
-                with suppress(WrongBuildStatus):
-                    registry.take_over(deployed.view_of(build), build)
+                if self._is_whole(build, registry):
+                    # One that was retired meanwhile stays so.
+                    with suppress(WrongBuildStatus):
+                        registry.take_over(deployed.view_of(build), build)
             del self._wanted[build]
+
+    def _is_whole(self, build: int, registry: Registry) -> bool:
+        """Note that this worker's shards have a build; whether those of all workers do."""
+        if self._worker.count == 1:
+            return True
+        names = [f"joined/{build}/{index}" for index in range(self._worker.count)]
+        registry.put_progress(names[self._worker.index], {"run": self._run}, self._now_us())
+        notes = [registry.progress(name) for name in names]
+        return all(note is not None and note.payload["run"] == self._run for note in notes)

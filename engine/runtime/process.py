@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
 from ...schemas.errors import BrokerUnreachable
 from ..settings import Settings
+from ..steps.worker import ALONE, Worker
 from . import dataflow
 from .clock import Clock, now_us
 from .disk_wait import DiskWait
@@ -30,32 +32,49 @@ AGAIN_S: Final = 1.0
 """How long an engine that has run waits before it asks its brokers again."""
 
 
-def run(settings: Settings, *, clock: Clock = now_us, stop: threading.Event | None = None) -> None:
+def run(
+    settings: Settings,
+    *,
+    clock: Clock = now_us,
+    stop: threading.Event | None = None,
+    worker: Worker = ALONE,
+    addresses: Sequence[str] = (),
+) -> None:
     """Run an engine over the project until a signal, or until `stop` is set by another thread.
 
+    One `worker` of several reaches the others at `addresses` (`host:port` by their index), and ends
+    when they do.
+
     Raises what opening it raises (`StateHeld`, `NothingApplied`, `BrokerUnreachable`, …) and what
-    the dataflow could not go on with: `OwnAggregateFailed` where the user's own code raised.
+    the dataflow could not go on with: `OwnAggregateFailed` where the user's own code raised,
+    `WorkerLost` where another worker is gone.
     """
     keep_freed_memory()
     stop = stop or threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        _run_until(stop, settings, clock)
+        _run_until(stop, settings, clock, worker, addresses)
         return
     _stop_on_signals(stop)
     with ended_in_time():
-        _run_until(stop, settings, clock)
+        _run_until(stop, settings, clock, worker, addresses)
     end_without_threads()
 
 
-def _run_until(stop: threading.Event, settings: Settings, clock: Clock) -> None:
+def _run_until(
+    stop: threading.Event,
+    settings: Settings,
+    clock: Clock,
+    worker: Worker,
+    addresses: Sequence[str],
+) -> None:
     waiting, has_run = DiskWait(settings, stop), False
     while True:
         with waiting.for_room():
             try:
-                with Engine(settings, clock=clock, stop=stop) as engine:
+                with Engine(settings, clock=clock, stop=stop, worker=worker) as engine:
                     has_run = True
                     collect_rarely()
-                    _run(engine)
+                    _run(engine, addresses)
             except BrokerUnreachable as fault:
                 if not has_run:
                     raise
@@ -69,9 +88,9 @@ def _run_until(stop: threading.Event, settings: Settings, clock: Clock) -> None:
             return
 
 
-def _run(engine: Engine) -> None:
+def _run(engine: Engine, addresses: Sequence[str]) -> None:
     try:
-        dataflow.run(engine)
+        dataflow.run(engine, addresses)
     except Exception as fault:
         blamed = engine.own.blamed(fault)
         if blamed is None:

@@ -17,13 +17,13 @@ from ...connectors.decode import JsonDecoder
 from ...connectors.source import Log
 from ...schemas.errors import LogRecreated, LogShrunk, TegulaError
 from ...state.registry import Registry
-from ...state.rows import Applied
-from ...state.shard import Shard
 from ...windows.tiles import NEVER_US
 from ..plan import Build, StreamPlan
 from ..steps.first_reading import FirstReading
 from ..steps.lanes import Feed, Lane, Lanes, Place, Taken
-from ..steps.uniqueness import Uniqueness, is_judged
+from ..steps.standing import Standing
+from ..steps.uniqueness import Uniqueness
+from ..steps.worker import home_of
 from .feeds import DecodedFeed, ThreadedFeed
 from .ingest import Work, admit_batch
 
@@ -33,7 +33,6 @@ class Admitted:
     """A batch taken from a stream: the work to do, and what the archive needs to know of it."""
 
     work: Work
-    live: bool
     watermark_before_us: int
 
 
@@ -60,6 +59,7 @@ class StreamReader:
         self._record_bytes_max = record_bytes_max
         self._ordinals = dict(registry.partitions(stream.name))
         self._lanes: Lanes | None = None
+        self._unique: Uniqueness | None = None
         self.bounds: dict[str, tuple[int, int]] = {}
         self.fault: TegulaError | None = None
         self._check_identity()
@@ -76,26 +76,32 @@ class StreamReader:
             )
 
     def start(
-        self, shards: Sequence[Shard], live: Sequence[Build], archived: Mapping[str, Place]
+        self, standing: Standing, live: Sequence[Build], archived: Mapping[str, Place]
     ) -> None:
-        """Begin reading: `live` builds in one lane, from their positions.
+        """Begin reading what is this worker's: `live` builds in one lane, from their positions.
 
         `archived` is where the archive stands; it too is fed by the live lane.
         """
-        self._check_partitions(shards)
-        self._first = FirstReading(shards)
-        self._unique = Uniqueness(
-            shards,
-            self._registry.stream_ordinal(self.stream.name),
-            self.stream.unique_by,
-            self.stream.unique_within_us,
-        )
+        self._standing = standing
+        self._check_partitions()
+        stream = self._registry.stream_ordinal(self.stream.name)
+        if self.stream.unique_by is not None:
+            self._registry.put_progress(_unique(self.stream.name), {}, self._now_us())
+        self._whole = has_one_home(self._registry, self.stream)
+        self._number = stream
+        self._first = FirstReading(standing, lambda ordinal: standing.own(self._home(ordinal)))
+        if self._whole and standing.worker.owns(stream % standing.shard_count):
+            ids = standing.own(stream % standing.shard_count).seen_ids
+            within_us = self.stream.unique_within_us
+            self._unique = Uniqueness(ids, stream, self.stream.unique_by, within_us)
         places, floors = {}, {}
         for partition in self.log.partitions():
             # In the log's own order, whichever partition has the first event: where events of one
             # instant meet it decides, and another home should decide alike.
             ordinal = self.ordinal(partition)
-            starts = [applied_place(shards, build.id, ordinal) for build in live]
+            if not self._reads(ordinal):
+                continue
+            starts = [standing.place(build.id, ordinal) for build in live]
             starts.append(archived.get(partition))
             places[partition] = self._earliest(partition, starts)
             least = _least(starts)
@@ -109,30 +115,37 @@ class StreamReader:
         self._lanes = Lanes(Lane(live_ids, places, feed, floors))
 
     def drop_unjudged(
-        self, shards: Sequence[Shard], builds: Sequence[Build], archived: Mapping[str, Place]
+        self, standing: Standing, builds: Sequence[Build], judged: Mapping[int, int]
     ) -> set[int]:
         """Before `start`: drop builds that hold what would be judged again; which these are.
 
-        All of them, or none. The shard that knew which events are copies was lost, or went back,
-        and the archive does not know it either: read again in another order, an event that a shard
-        holds would be found to be the copy, and its copy would count in another one.
+        All of them, or none, in the shards of all workers: they conclude it from the same, `judged`
+        being how far it is known which events are copies, by ordinal. The shard that knew it was
+        lost, or went back, and the archive does not know it either: read again in another order, an
+        event that a shard holds would be found to be the copy, and its copy would count in another.
         """
-        stream = self._registry.stream_ordinal(self.stream.name)
-        known = {self.ordinal(partition): at.next_offset for partition, at in archived.items()}
-        if self.stream.unique_by is None or is_judged(
-            shards, stream, self._ordinals.values(), known
+        ordinals = self._ordinals.values()
+        if self.stream.unique_by is None or all(
+            standing.reached(ordinal) <= judged.get(ordinal, 0) for ordinal in ordinals
         ):
             return set()
-        for shard in shards:
-            for build in builds:
-                shard.drop_build(build.id)
+        for build in builds:
+            standing.drop_build(build.id)
         return {build.id for build in builds}
 
-    def _check_partitions(self, shards: Sequence[Shard]) -> None:
+    def _home(self, ordinal: int) -> int:
+        count = self._standing.shard_count
+        return home_of(ordinal, self._number, count, whole=self._whole)
+
+    def _reads(self, ordinal: int) -> bool:
+        """Whether this worker is the one that reads a partition."""
+        return self._standing.worker.owns(self._home(ordinal))
+
+    def _check_partitions(self) -> None:
         """Raise `LogShrunk` if a partition is gone of which something was applied."""
         for partition in self._ordinals.keys() - set(self.log.partitions()):
             ordinal = self._ordinals[partition]
-            reached = max(shard.reached(ordinal) for shard in shards)
+            reached = self._standing.reached(ordinal)
             if reached:
                 raise LogShrunk(
                     stream=self.stream.name,
@@ -149,6 +162,8 @@ class StreamReader:
             copies = self._archive.copies(partition, place.next_offset)
         kept_from = self.log.bounds(partition)[0]
         self._first.begin(ordinal, archived=reached, future=future, kept_from=kept_from)
+        if self._unique is None:
+            return
         self._unique.begin(ordinal, copies=copies, kept_from=kept_from)
         judged = self._unique.judged(ordinal)
         if judged is not None and judged < reached:
@@ -156,12 +171,12 @@ class StreamReader:
                 last = int(rows["_offset"][-1]) + 1
                 self._unique.learn(ordinal, rows, self.stream.event_time, last)
 
-    def add(self, shards: Sequence[Shard], build: Build) -> None:
+    def add(self, build: Build) -> None:
         """Let a build catch up: from its own positions, through the archive, then the log."""
         ends = self._archive_ends()
         places: dict[str, Place] = {}
         for partition in self.lanes.live.places:
-            place = applied_place(shards, build.id, self.ordinal(partition))
+            place = self._standing.place(build.id, self.ordinal(partition))
             if place is None:
                 first = self.log.bounds(partition)[0]
                 place = Place(self._archive.bounds(partition)[0] if partition in ends else first)
@@ -231,14 +246,16 @@ class StreamReader:
         ordinal, now_us = self.ordinal(taken.batch.partition), self._now_us()
         past_clock = self._first.judge(ordinal, taken.batch, now_us + self.stream.ahead_us)
         batch = admit_batch(taken.batch, before_us, self.stream, past_clock)
-        is_copy = self._unique.judge(ordinal, batch, self._watermark_us(taken, now_us))
-        batch = replace(batch, is_copy=is_copy)
+        if self._unique is not None:
+            is_copy = self._unique.judge(ordinal, batch, self._watermark_us(taken, now_us))
+            batch = replace(batch, is_copy=is_copy)
         live, builds = taken.lane is self.lanes.live, taken.lane.builds
         self.lanes.moved(taken, batch.running_max_us, now_us)
         watermark_us = self._watermark_us(taken, now_us)
         if before_us > NEVER_US:
             before_us -= self.stream.disorder_us
-        return Admitted(Work(ordinal, batch, builds, watermark_us), live, before_us)
+        work = Work(ordinal, batch, builds, watermark_us, self._home(ordinal), live)
+        return Admitted(work, before_us)
 
     def _watermark_us(self, taken: Taken, now_us: int) -> int:
         return taken.lane.watermark_us(
@@ -266,8 +283,9 @@ class StreamReader:
             raise self.fault
         for partition, (first, _) in self.bounds.items():
             if partition not in self.lanes.live.places:
-                self.ordinal(partition)  # before it is read: the registry may not answer
-                self.lanes.add_partition(partition, first)
+                ordinal = self.ordinal(partition)  # before it is read: the registry may not answer
+                if self._reads(ordinal):
+                    self.lanes.add_partition(partition, first)
 
     def close(self) -> None:
         """Give back what the lanes hold."""
@@ -296,11 +314,13 @@ class _ArchiveFeed:
         self._reader.close()  # type: ignore[attr-defined]
 
 
-def applied_place(shards: Sequence[Shard], build: int, ordinal: int) -> Place | None:
-    """Where a build stands in a partition: the least of its shards, with the maximum there."""
-    stored: list[Applied | None] = [shard.applied.get((build, ordinal)) for shard in shards]
-    known = [at for at in stored if at is not None]
-    if len(known) < len(stored):
-        return None
-    least = min(known, key=lambda at: at.next_offset)
-    return Place(least.next_offset, least.running_max_us)
+def has_one_home(registry: Registry, stream: StreamPlan) -> bool:
+    """Whether all partitions of a stream have one home: its copies are to be known, or once were.
+
+    They are kept where the stream's ids lie.
+    """
+    return stream.unique_by is not None or registry.progress(_unique(stream.name)) is not None
+
+
+def _unique(stream: str) -> str:
+    return f"unique/{stream}"

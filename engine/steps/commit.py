@@ -18,17 +18,15 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ...schemas.outcomes import RecordCode
 from ...state.fold import Folded, fold
-from ...state.keys import hashes_of, shard_of, shards_of
+from ...state.keys import hashes_of, shards_of
 from ...state.locality import order_of_writing
 from ...state.mirror import Committed, Offer
-from ...state.rows import COUNTERS, Applied
+from ...state.rows import Applied
 from ...state.shard import Shard
 from ...windows.shape import Shape
 from ...windows.tiles import NEVER_US, KeyedTiles, merge_numbered, number_keys
-from .admit import Admitted
-from .lift import Lifted
+from .parcel import Parcel
 
 FOLD_EVERY: Final = 32
 """A key is folded once in this many commits that touch it, on average."""
@@ -64,7 +62,10 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class ShardCommit:
-    """What one shard did in a commit; `offers` is for its mirror, in order."""
+    """What one shard did in a commit; `offers` is for its mirror, in order.
+
+    `shard` is its place among the shards of this worker.
+    """
 
     shard: int
     offers: tuple[Offer, ...]
@@ -74,11 +75,15 @@ class Committer:
     """Owns some shards: gathers what is lifted for them and commits it.
 
     `shapes` holds the shape of each build that is ingested; it may change between commits.
+    `shard_count` is that of the whole state, of which `shards` may be a part.
     """
 
-    def __init__(self, shards: Sequence[Shard], shapes: Mapping[int, Shape]) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], shapes: Mapping[int, Shape], shard_count: int
+    ) -> None:
         self.shards = shards
         self.shapes = shapes
+        self._shard_count = shard_count
         self._pending = Pending()
         self._rounds = 0
         self._swept: dict[tuple[int, int], bytes] = {}
@@ -98,43 +103,28 @@ class Committer:
         """Whether there is anything to commit, be it only positions."""
         return bool(self._pending.progress)
 
-    def applied(self, build: int, ordinal: int) -> np.ndarray:
-        """Each shard's next offset of a build in a partition, what is pending included."""
-        stored = [shard.applied.get((build, ordinal)) for shard in self.shards]
-        offsets = np.array([0 if at is None else at.next_offset for at in stored], dtype=np.int64)
+    def pending_offset(self, build: int, ordinal: int) -> int:
+        """The first offset of a partition that no pending batch of a build holds; 0 if none is."""
         waiting = self._pending.progress.get((build, ordinal))
-        # What is pending may end before what a shard has: it was read again for another shard.
-        return offsets if waiting is None else np.maximum(offsets, waiting.next_offset)
+        return 0 if waiting is None else waiting.next_offset
 
-    def add(self, build: int, ordinal: int, batch: Admitted, lifted: Lifted, since: int) -> None:
-        """Gather a lifted batch; bad records count from offset `since`."""
+    def add(self, parcel: Parcel) -> None:
+        """Gather what a batch adds."""
         pending = self._pending
-        if len(lifted.tiles):
-            pending.parts.setdefault(build, []).append(lifted.tiles)
-            pending.size_bytes += lifted.tiles.size_bytes
-        counts = np.zeros((len(self.shards), len(COUNTERS)), dtype=np.int64)
-        tombstones = dead = 0
-        for record in batch.bad:
-            if record.offset >= since:
-                tombstones += record.code is RecordCode.TOMBSTONE
-                dead += record.code is not RecordCode.TOMBSTONE
-        own = counts[partition_shard(ordinal, len(self.shards))]
-        filtered = lifted.filtered + tombstones
-        good = int((batch.offsets >= since).sum())
-        read = good + tombstones + dead
-        own[:] = (read, 0, filtered, lifted.duplicate, lifted.expired, dead, 0)
-        counts[:, COUNTERS.index("folded")] = lifted.folded
-        counts[:, COUNTERS.index("late")] = lifted.late
-        progress = pending.progress.get((build, ordinal))
-        if progress is None:
-            pending.progress[build, ordinal] = _Progress(
-                batch.next_offset, batch.running_max_us, counts
-            )
-        else:
-            progress.next_offset = batch.next_offset
-            progress.running_max_us = batch.running_max_us
-            progress.counts += counts
-        pending.row_count += batch.read_count
+        for build, share in parcel.shares.items():
+            if len(share.tiles):
+                pending.parts.setdefault(build, []).append(share.tiles)
+                pending.size_bytes += share.tiles.size_bytes
+            progress = pending.progress.get((build, parcel.ordinal))
+            if progress is None:
+                pending.progress[build, parcel.ordinal] = _Progress(
+                    parcel.next_offset, parcel.running_max_us, share.counts.copy()
+                )
+            else:
+                progress.next_offset = parcel.next_offset
+                progress.running_max_us = parcel.running_max_us
+                progress.counts += share.counts
+            pending.row_count += parcel.read_count
 
     def commit(self, watermarks_us: Mapping[int, int]) -> list[ShardCommit]:
         """Commit what has gathered in every shard; folds whose turn it is follow.
@@ -144,15 +134,16 @@ class Committer:
         pending, self._pending = self._pending, Pending()
         self._rounds += 1
         shares = {
-            build: _Shares.of(self.shapes[build], parts, len(self.shards))
+            build: _Shares.of(self.shapes[build], parts, self._shard_count)
             for build, parts in pending.parts.items()
             if build in self.shapes
         }
         done = []
         for place, shard in enumerate(self.shards):
-            chunks = {b: share.part(place) for b, share in shares.items() if share.size(place)}
+            own = shard.number
+            chunks = {b: share.part(own) for b, share in shares.items() if share.size(own)}
             steps = {
-                at: Applied(p.next_offset, p.running_max_us, *p.counts[place].tolist())
+                at: Applied(p.next_offset, p.running_max_us, *p.counts[own].tolist())
                 for at, p in pending.progress.items()
                 if at[0] in self.shapes
             }
@@ -168,7 +159,8 @@ class Committer:
         shares: Mapping[int, _Shares],
         watermarks_us: Mapping[int, int],
     ) -> list[Folded]:
-        turn, out_of_turn = divmod(self._rounds + place, _FOLD_TURNS)
+        own = self.shards[place].number
+        turn, out_of_turn = divmod(self._rounds + own, _FOLD_TURNS)
         key_turn = -1 if out_of_turn else turn % (FOLD_EVERY // _FOLD_TURNS)
         sweeping = not out_of_turn and turn % (_SWEEP_EVERY // _FOLD_TURNS) == 0
         folds = []
@@ -176,7 +168,7 @@ class Committer:
             watermark_us = watermarks_us.get(build, NEVER_US)
             keys: list[bytes] = []
             if build in shares:
-                keys = shares[build].keys_to_fold(place, key_turn)
+                keys = shares[build].keys_to_fold(own, key_turn)
             if sweeping:
                 keys = list(dict.fromkeys((*keys, *self._next_to_sweep(place, build))))
             if keys:
@@ -234,8 +226,3 @@ class _Shares:
             return []
         keys: list[bytes] = self.tiles.keys.take(np.flatnonzero(chosen) + begin).to_pylist()
         return keys
-
-
-def partition_shard(ordinal: int, shard_count: int) -> int:
-    """The shard that counts what has no key: by the hash of the partition's ordinal."""
-    return shard_of(ordinal.to_bytes(4, "big"), shard_count)

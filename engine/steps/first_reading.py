@@ -14,21 +14,25 @@ them has left no trace, and is read for the first time again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ...connectors.decode import DecodedBatch
 from ...state.shard import Shard
 from ...windows.algebra import Bools, Int64s
-from .commit import partition_shard
+from .standing import Standing
 
 
 class FirstReading:
-    """One stream's verdicts by the clock, by its partitions' ordinals."""
+    """One stream's verdicts by the clock, by its partitions' ordinals.
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        self._shards = shards
+    `home` gives the shard where a partition's verdicts are kept.
+    """
+
+    def __init__(self, standing: Standing, home: Callable[[int], Shard]) -> None:
+        self._standing = standing
+        self._home = home
         self._future: dict[int, Int64s] = {}
         self._read: dict[int, int] = {}
 
@@ -42,7 +46,7 @@ class FirstReading:
         verdicts.forget(ordinal, kept_from)
         future = np.union1d(verdicts.offsets(ordinal), future)
         self._future[ordinal] = future
-        applied = max(shard.reached(ordinal) for shard in self._shards)
+        applied = self._standing.reached(ordinal)
         judged = int(future[-1]) + 1 if len(future) else 0
         self._read[ordinal] = max(archived, judged, applied)
 
@@ -68,6 +72,3 @@ class FirstReading:
         self._home(ordinal).verdicts.add(ordinal, offsets)
         known = self._future.get(ordinal)
         self._future[ordinal] = offsets if known is None else np.concatenate((known, offsets))
-
-    def _home(self, ordinal: int) -> Shard:
-        return self._shards[partition_shard(ordinal, len(self._shards))]

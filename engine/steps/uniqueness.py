@@ -13,7 +13,6 @@ after a crash, by a replay or by another build, is what it was the first time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +20,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from ...state.shard import Shard
-from ...state.uniqueness import Judged, Seen
+from ...state.uniqueness import Judged, Seen, SeenIds
 from ...windows.algebra import Bools, Int64s
 from ...windows.tiles import NEVER_US
 from .admit import Admitted
@@ -39,15 +37,13 @@ class _Place:
 
 
 class Uniqueness:
-    """One stream's ids and copies; `stream` is its ordinal."""
+    """One stream's ids and copies; `stream` is its ordinal, its `ids` lie in one shard."""
 
-    def __init__(
-        self, shards: Sequence[Shard], stream: int, column: str | None, within_us: int
-    ) -> None:
+    def __init__(self, ids: SeenIds, stream: int, column: str | None, within_us: int) -> None:
         self._stream = stream
         self._column = column
         self._within_us = within_us
-        self._ids = shards[stream % len(shards)].seen_ids
+        self._ids = ids
         self._places: dict[int, _Place] = {}
 
     def begin(self, ordinal: int, *, copies: Int64s, kept_from: int) -> None:
@@ -128,20 +124,6 @@ class Uniqueness:
             # Too old for some view, and driven again: it is no copy of itself.
             chosen &= ~batch.origins.at(batch.offsets).was_good
         return np.flatnonzero(chosen)
-
-
-def is_judged(
-    shards: Sequence[Shard], stream: int, partitions: Iterable[int], archived: Mapping[int, int]
-) -> bool:
-    """Whether it is known of all that any shard has applied of a stream which events are copies.
-
-    By the ids, or by the archive, which knows it up to `archived`, an offset by partition.
-    """
-    ids = shards[stream % len(shards)].seen_ids
-    return all(
-        max(shard.reached(one) for shard in shards) <= max(ids.judged(one), archived.get(one, 0))
-        for one in partitions
-    )
 
 
 def _digests(ids: pl.Series) -> list[bytes]:

@@ -96,6 +96,7 @@ from .stores import (
     StateError,
     StateHeld,
     TopicMissing,
+    WorkerLost,
 )
 from .tables import (
     TableDamaged,
@@ -180,6 +181,7 @@ __all__ = [
     "UnknownView",
     "UnsupportedExpression",
     "UnsupportedInput",
+    "WorkerLost",
     "WrongBuildStatus",
     "WrongKeyType",
     "all_codes",

@@ -127,6 +127,21 @@ class StateHeld(StateError):
         )
 
 
+class WorkerLost(StateError):
+    """Another worker of the same engine has ended, and with it the exchange between them."""
+
+    code = "TG-530"
+    retryable = True
+
+    def __init__(self, *, worker: int, workers: int) -> None:
+        super().__init__(
+            "another worker of this engine has ended",
+            where=f"worker {worker} of {workers}",
+            expected="all workers running",
+            hint="start all workers again; nothing that was accepted is lost",
+        )
+
+
 class FormatUnknown(StateError):
     """Stored bytes of a format or version that this version cannot read."""
 

@@ -334,6 +334,7 @@ OTHERS: tuple[errors.TegulaError, ...] = (
     errors.FormatUnknown(where="shard 0", got="version 9", expected="version 1"),
     errors.FingerprintMismatch(view="spend", got="ab", expected="cd"),
     errors.StateCorrupt(where="shard 0", detail="checksum 1 instead of 2"),
+    errors.WorkerLost(worker=0, workers=2),
     errors.DiskFull(where=".tegula/state", got="No space left on device"),
     errors.PortInUse(host="127.0.0.1", port=8000),
     errors.ProjectMissing(directory="."),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tegula as tg
 from tegula import agg
-from tegula.engine.runtime.clock import ScriptedClock
+from tegula.engine.runtime.clock import ScriptedClock, now_us
 from tegula.engine.runtime.engine import Engine
+from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
+from tegula.schemas.errors import StateError
 from tegula.state.keys import encode_key, shard_of
+from tests.support.engines import Project
 
 CARD = tg.Entity("card", keys={"card_id": tg.String})
 PAYMENTS = tg.Stream("payments", schema={"card_id": tg.String, "at": tg.Timestamp}, event_time="at")
@@ -74,3 +78,28 @@ def test_copy_counts_once_where_the_shard_that_knew_of_it_was_lost(tmp_path: Pat
         found = driver.outcomes("spend")
         assert sum(driver.read(COUNTS, {"card_id": cards}).values["spend:events"]) == 1
         assert (found["read"], found["folded"], found["duplicate"]) == (2, 1, 1)
+
+
+def test_commit_that_was_written_and_said_to_have_failed_is_not_undone_by_the_end(tmp_path):
+    project = Project.make(tmp_path)
+    project.send([{"k": f"k{n}", "x": 1.0, "at": now_us()} for n in range(20)])
+    with pytest.raises(StateError):
+        run_into_unsure_write(project)
+    with Engine(project.settings, threaded=False) as engine:
+        assert engine.shards[0].commit_number == 1
+        engine.settle()
+        assert outcomes(engine.shards, 1)["folded"] == 20
+        assert engine.mirrors.commits() == [shard.commit_number for shard in engine.shards]
+
+
+def run_into_unsure_write(project: Project) -> None:
+    with Engine(project.settings, threaded=False) as engine:
+        shard = engine.shards[0]
+        write = shard._write
+
+        def unsure(batch: Any) -> None:
+            write(batch)
+            raise StateError("nobody knows")
+
+        shard._write = unsure  # type: ignore[method-assign]
+        engine.settle()

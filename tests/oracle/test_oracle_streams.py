@@ -121,7 +121,8 @@ class World:
         for _ in range(batch_count):
             work = engine.poll()
             if work is not None:
-                engine.add(engine.lift(work))
+                for parcel in engine.lift(work):
+                    engine.add(parcel)
 
     def crash(self, read_before: bool) -> None:
         if read_before:
@@ -146,7 +147,7 @@ class World:
         """Fold keys now, as far as the watermark of their stream allows."""
         self.driver.settle()
         engine = self.driver.engine
-        committer, watermarks_us = engine.ingest.committer, engine.ingest._watermarks_us
+        committer, watermarks_us = engine.ingest.committer, engine.ingest.watermarks.least_us()
         for build, shape in committer.shapes.items():
             for name in names:
                 key = encode_key((name,), ("string",))

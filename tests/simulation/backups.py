@@ -13,11 +13,13 @@ from tegula.engine.settings import Settings
 from tegula.state.checkpoint_kept import prune, read_manifest, verify
 from tegula.state.checkpoint_store import DirectoryStore
 from tests.simulation.faults import Died
+from tests.support.team import Team
 
 
-def make_checkpoint(engine: Engine, store: DirectoryStore, keep: int) -> None:
+def make_checkpoint(engine: Engine | Team, store: DirectoryStore, keep: int) -> None:
     """One checkpoint of the engine as it stands, and the oldest deleted."""
-    maker: Maker = Maker(engine, lambda folder: maker.link(folder))
+    take = engine.moment if isinstance(engine, Team) else lambda folder: maker.link(folder)
+    maker: Maker = Maker(engine, take)
     maker.make(store)
     prune(store, keep)
 

@@ -20,11 +20,13 @@ from tegula.engine.runtime import engine as running
 from tegula.engine.runtime import home as homes
 from tegula.engine.runtime.clock import ScriptedClock
 from tegula.engine.runtime.engine import Engine
+from tegula.engine.runtime.streams import StreamReader
 from tegula.engine.settings import Settings
 from tegula.engine.steps import commit, lanes
 from tegula.schemas.codec import collect
 from tegula.schemas.errors import BackfillRunning, SinkError, WrongBuildStatus
 from tegula.schemas.time import HOUR_US, MINUTE_US, SECOND_US
+from tegula.state.checkpoint import Interrupted
 from tegula.state.checkpoint_store import DirectoryStore
 from tegula.state.registry import Registry
 from tests.oracle import naive
@@ -38,6 +40,7 @@ from tests.simulation.repairs import verify_and_rebuild
 from tests.simulation.verdicts import Synced, judged
 from tests.simulation.views import AHEAD_US, POOL, STREAMS, ViewFacts
 from tests.simulation.whole import check_whole
+from tests.support.team import Team
 
 SHARDS = 3
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -66,7 +69,7 @@ class World:
         self.forgets = self.chance.random() < 0.5
         self.synced = root / "synced"
         self.backup = DirectoryStore(root / "backup")
-        self.engine: Engine | None = None
+        self.engine: Engine | Team | None = None
         patch.setattr(running, "open_log", lambda stream, settings: self._log(stream.name))
         patch.setattr(history, "open_kept_log", lambda stream, settings: self._log(stream.name))
         for module in (homes, online_rows):
@@ -122,10 +125,14 @@ class World:
     def gather(self) -> None:
         """The engine takes some batches into one commit, and mirrors it later or never."""
         engine = self._engine
+        if isinstance(engine, Team):
+            self.step()
+            return
         for _ in range(self.chance.randint(1, 6)):
             work = engine.poll()
             if work is not None:
-                engine.add(engine.lift(work))
+                for parcel in engine.lift(work):
+                    engine.add(parcel)
         if engine.ingest.committer.has_pending and self.chance.random() < 0.7:
             engine.committed(engine.commit())
 
@@ -192,7 +199,8 @@ class World:
         """A log drops what everybody who goes on from where he stands has taken."""
         if not self.forgets:
             return
-        for name, reader in self._engine.streams.items():
+        for name in self._engine.deployed.streams:
+            readers = self._readers(name)
             for partition, place in self._engine.archiving.places(name).items():
                 if partition not in self.logs[name].topics:
                     continue
@@ -200,12 +208,11 @@ class World:
                     at.next_offset
                     for shard in self._engine.shards
                     for (build, ordinal), at in shard.applied.items()
-                    if ordinal == reader.ordinal(partition)
+                    if ordinal == readers[0].ordinal(partition)
                     and self._engine.deployed.statuses.get(build) == "live"
                 ]
                 needed = [*live, place.next_offset]
-                lagging = [lane.places for lane in reader.lanes.behind]
-                if not lagging:
+                if not any(reader.lanes.behind for reader in readers):
                     self.logs[name].forget(partition, min(needed))
 
     def crash(self) -> None:
@@ -235,7 +242,8 @@ class World:
 
     def checkpoint(self) -> None:
         """The state is copied elsewhere."""
-        make_checkpoint(self._engine, self.backup, keep=self.chance.randint(1, 3))
+        with suppress(Interrupted):
+            make_checkpoint(self._engine, self.backup, keep=self.chance.randint(1, 3))
 
     def restore(self) -> None:
         """The machine is lost, another goes on from a checkpoint: where the log reaches back."""
@@ -293,10 +301,19 @@ class World:
         file = RedriveFile(self.settings.redriven_path(stream), stream)
         return LogWithRedriven(self.logs[stream], file, stream)
 
-    def _open(self) -> None:
-        if self.engine is None:
-            engine = Engine(self.settings, clock=self.clock, threaded=False)
-            self.engine = engine.open()
+    def _open(self, *, alone: bool = False) -> None:
+        if self.engine is not None:
+            return
+        count = 1 if alone else self.chance.choice((1, 1, 2, 3))
+        if count > 1:
+            self.engine = Team(self.settings, count, self.chance, clock=self.clock)
+        else:
+            self.engine = Engine(self.settings, clock=self.clock, threaded=False).open()
+
+    def _readers(self, stream: str) -> list[StreamReader]:
+        if isinstance(self._engine, Team):
+            return self._engine.readers(stream)
+        return [self._engine.streams[stream]]
 
     def _let_go(self, *, clean: bool) -> None:
         if self.engine is not None:
@@ -304,7 +321,7 @@ class World:
             engine.close(clean=clean)
 
     @property
-    def _engine(self) -> Engine:
+    def _engine(self) -> Engine | Team:
         assert self.engine is not None
         return self.engine
 
@@ -329,22 +346,29 @@ class World:
             self._engine.settle()
             if self._engine.outdated:
                 self.restart()
-        for reader in self._engine.streams.values():
-            assert not reader.lanes.behind, "a build never joins"
+        for name in self._engine.deployed.streams:
+            for reader in self._readers(name):
+                assert not reader.lanes.behind, "a build never joins"
         self._engine.archiving.flush()
 
     def check(self) -> None:
         """Compare every live build, whole, with the raw logs; then archive and dead letter."""
         self.settle()
+        if isinstance(self._engine, Team):
+            # What several have done must be what one finds, who has nothing left to do.
+            self._let_go(clean=self.chance.random() < 0.5)
+            self._open(alone=True)
+        engine = self._engine
+        assert isinstance(engine, Engine)
+        engine.settle()
+        engine.archiving.flush()
         for name in STREAMS:
             lake, now_us = self.settings.lake_path, self.clock()
             self.records[name] = judged(
                 self.records[name], self.undecided[name], lake, name, now_us
             )
         self._registry(
-            lambda registry: check_whole(
-                self._engine, registry, self.records, self.copies, self.chance
-            )
+            lambda registry: check_whole(engine, registry, self.records, self.copies, self.chance)
         )
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tegula.engine.report import read_report
 
 _RUN = (
     "import sys; from pathlib import Path; from tegula.engine.settings import load_settings;"
@@ -90,22 +91,24 @@ class Process:
 class EngineProcess(Process):
     """An engine over the project in `project`, in a process of its own.
 
-    With `verb` it is `tegula run`, which ends with an exit code; else the bare engine.
+    With `verb` it is `tegula run`, which ends with an exit code, of so many `workers`; else the
+    bare engine.
     """
 
-    def __init__(self, project: Path, output: str = "engine.out", *, verb: bool = False) -> None:
-        command = [_VERB, "run", "--project"] if verb else [_RUN]
+    def __init__(
+        self, project: Path, output: str = "engine.out", *, verb: bool = False, workers: int = 1
+    ) -> None:
+        command = [_VERB, "run", "--workers", str(workers), "--project"] if verb else [_RUN]
         super().__init__(project, "engine", [*command, str(project)], output)
 
     def report(self) -> dict[str, Any] | None:
         """What the running process last reported of itself; None before its first report."""
         assert self._process is not None, "start() first"
         assert self._process.poll() is None, f"the engine ended by itself:\n{self.log}"
-        try:
-            content = json.loads((self._project / ".tegula" / "engine.json").read_text())
-        except FileNotFoundError:
+        content = read_report(self._project / ".tegula" / "engine.json")
+        if content is None or self._process.pid not in (content["pid"], content["parent"]):
             return None
-        return content if content["pid"] == self._process.pid else None
+        return dict(content)
 
 
 class ServerProcess(Process):

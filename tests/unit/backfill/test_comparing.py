@@ -12,6 +12,7 @@ from tegula.backfill.comparing import Difference, compare, side_of
 from tegula.backfill.tilewise import Settled, counts_differ, states_differ, tile_name
 from tegula.windows.geometry import Lifetime, Sliding
 from tegula.windows.ladder import CIVIL, EVER, EVER_START_US
+from tegula.windows.tiles import NEVER_US
 from tests.support.shapes import HOUR, MINUTE, SECOND, shape_of
 from tests.support.stores import Feeder, open_shard
 
@@ -42,9 +43,11 @@ def events(count: int, seed: int) -> list[Event]:
     ]
 
 
-def differences(pair: Sequence[Feeder], keys: Sequence[bytes] = (b"a", b"b")) -> list[Difference]:
+def differences(
+    pair: Sequence[Feeder], keys: Sequence[bytes] = (b"a", b"b"), latest_us: int = NEVER_US
+) -> list[Difference]:
     sides = [side_of(one.shape, 1, keys, one.shard.read_keys(1, keys), one.shard) for one in pair]
-    return list(compare(pair[0].shape, sides[0], sides[1], seed=3))
+    return list(compare(pair[0].shape, sides[0], sides[1], 3, latest_us))
 
 
 def test_how_a_state_was_folded_makes_no_difference(pair, seed):
@@ -58,6 +61,20 @@ def test_how_a_state_was_folded_makes_no_difference(pair, seed):
             two.fold([b"a"], NOON + first * SECOND)
     assert differences(pair) == []
     assert differences((two, one)) == []
+
+
+@pytest.mark.parametrize("shape", [shape_of(["count", "sum"], [Sliding(HOUR, MINUTE)])])
+def test_key_that_a_fold_left_nothing_of_is_compared_from_its_new_events_on(pair):
+    """No row tells its horizon any more; that it may have been folded, all other keys tell."""
+    one, _ = pair
+    late = NOON + 10 * HOUR
+    for feeder in pair:
+        feeder.commit([(b"a", NOON, 1.0)])
+    one.fold([b"a"], late)
+    for feeder in pair:
+        feeder.commit([(b"a", late, 2.0)])
+    assert len(differences(pair)) == 1
+    assert differences(pair, latest_us=late) == []
 
 
 def test_one_event_more_is_found_and_told_where(pair, seed):

@@ -13,7 +13,6 @@ from tegula.backfill.history import Bounds, History
 from tegula.backfill.positions import UNKNOWN_US, conservation, positions, wholeness
 from tegula.backfill.recompute import Counted
 from tegula.engine.plan import compile_view
-from tegula.engine.steps.commit import partition_shard
 from tegula.schemas.errors import SourceError
 from tegula.state.rows import Applied
 from tegula.state.shard import Shard
@@ -35,6 +34,7 @@ class Log:
     begins: int = NEVER_US
     knows_copies: bool = True
     ordinals: Mapping[str, int] = field(default_factory=lambda: {"0": 0})
+    homes: Mapping[int, int] = field(default_factory=lambda: {0: 0})
     stream: Any = field(
         default_factory=lambda: SimpleNamespace(name="payments", ahead_us=600 * SECOND_US)
     )
@@ -51,7 +51,7 @@ def shards(*positions: int, **counts: int) -> list[Shard]:
     """Shards at these positions; the counts are the partition's, all in its own shard."""
     made = []
     for number, at in enumerate(positions):
-        mine = counts if number == partition_shard(0, len(positions)) else {}
+        mine = counts if number == 0 else {}
         applied = {(1, 0): Applied(at, 0, **mine)} if at else {}
         made.append(SimpleNamespace(number=number, applied=applied))
     return cast("list[Shard]", made)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.runtime.ingest import Ingest, Work
-from tegula.engine.steps.commit import FOLD_EVERY, FOLD_TILES, partition_shard
+from tegula.engine.steps.commit import FOLD_EVERY, FOLD_TILES
+from tegula.engine.steps.standing import Standing
 from tegula.state.fold import Folded
 from tegula.state.keys import encode_key
 from tegula.state.shard import Shard
@@ -41,7 +42,7 @@ class Stop(Exception):
 def feed(ingest: Ingest, events: Sequence[Mapping[str, Any]], begin: int, end: int) -> None:
     """Lift and gather events `[begin, end)` of partition 0, as one batch."""
     batch = admitted(events[begin:end], first_offset=begin, running_max_us=NEVER_US)
-    ingest.add(ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
+    ingest.add(*ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
 
 
 def many(count: int) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def shards(tmp_path: Path) -> Iterator[list[Shard]]:
 
 def torn(shards: list[Shard], events: Sequence[Mapping[str, Any]], place: int) -> None:
     """Commit `events` in the shards before `place` only: what a crash in between leaves."""
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     feed(ingest, events, 0, len(events))
     broken = shards[place]
 
@@ -74,7 +75,7 @@ def torn(shards: list[Shard], events: Sequence[Mapping[str, Any]], place: int) -
 def test_commit_keeps_positions_of_shards_that_are_ahead_when_others_read_again(shards):
     events = many(40)
     torn(shards, events, place=2)
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     feed(ingest, events, 0, 10)
     ingest.commit()
     assert [shard.applied[BUILD.id, 0].next_offset for shard in shards] == [40, 40, 10]
@@ -94,7 +95,7 @@ def test_law_every_row_counts_once_whatever_was_committed_before_a_crash(
     events = many(60)
     if place < 3:
         torn(shards, events[:40], place)
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     edges = sorted({0, *cuts, 60})
     for begin, end, commit in zip(edges[:-1], edges[1:], commits, strict=False):
         feed(ingest, events, begin, end)
@@ -115,7 +116,7 @@ def test_commit_folds_a_key_at_once_when_it_gains_many_tiles(shards):
     seconds = 3 * FOLD_TILES
     events = [{"k": "hot", "at": NOON_US + s * 1_000_000} for s in range(seconds)]
     events.append({"k": "cold", "at": NOON_US + seconds * 1_000_000})
-    ingest = Ingest(shards, [build])
+    ingest = Ingest(Standing(shards), [build])
     feed(ingest, events, 0, len(events))
     folded = [
         key
@@ -129,7 +130,7 @@ def test_commit_folds_a_key_at_once_when_it_gains_many_tiles(shards):
 
 def test_commit_records_every_batchs_end_in_every_shard(shards):
     """A quiet shard must never hold back the point to resume from."""
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     feed(ingest, [event("only", NOON_US)], 0, 1)
     ingest.commit()
     assert [shard.applied[BUILD.id, 0].next_offset for shard in shards] == [1, 1, 1]
@@ -138,7 +139,7 @@ def test_commit_records_every_batchs_end_in_every_shard(shards):
 
 def test_commit_counts_each_record_once_whatever_became_of_it(shards):
     build = build_of(where=pl.col("x") > 0)
-    ingest = Ingest(shards, [build])
+    ingest = Ingest(Standing(shards), [build])
     old_us = NOON_US - 30 * 24 * 3_600_000_000
     events = [
         event("a", NOON_US),
@@ -150,7 +151,7 @@ def test_commit_counts_each_record_once_whatever_became_of_it(shards):
         event("a", NOON_US - 60_000_000),
     ]
     batch = admitted(events, first_offset=0)
-    ingest.add(ingest.lift(Work(7, batch, (build.id,), batch.running_max_us)))
+    ingest.add(*ingest.lift(Work(7, batch, (build.id,), batch.running_max_us, home=1)))
     ingest.commit()
     assert outcomes(shards, build.id) == {
         "read": 7,
@@ -161,12 +162,12 @@ def test_commit_counts_each_record_once_whatever_became_of_it(shards):
         "dead_lettered": 1,
         "late": 1,
     }
-    own = shards[partition_shard(7, 3)].applied[build.id, 7]
+    own = shards[1].applied[build.id, 7]
     assert (own.read, own.filtered, own.expired, own.dead_lettered) == (7, 3, 1, 1)
 
 
 def test_commit_merges_what_gathered_into_one_chunk_a_key(shards):
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     events = [event("a", NOON_US + n) for n in range(6)]
     for begin in range(0, 6, 2):
         feed(ingest, events, begin, begin + 2)
@@ -181,9 +182,9 @@ def test_commit_merges_what_gathered_into_one_chunk_a_key(shards):
 
 def test_commit_writes_nothing_of_a_build_that_went_meanwhile(shards):
     other = build_of(number=2)
-    ingest = Ingest(shards, [BUILD, other])
+    ingest = Ingest(Standing(shards), [BUILD, other])
     batch = admitted(many(4), first_offset=0)
-    ingest.add(ingest.lift(Work(0, batch, (BUILD.id, other.id), batch.running_max_us)))
+    ingest.add(*ingest.lift(Work(0, batch, (BUILD.id, other.id), batch.running_max_us)))
     ingest.set_builds([BUILD])
     ingest.commit()
     assert {build for shard in shards for build, _ in shard.applied} == {BUILD.id}
@@ -197,13 +198,13 @@ def run(ingest: Ingest, rounds: int, name: str, *, first: int = 0) -> int:
     """One commit a round, each with one event of `name`, a second after the other."""
     for offset in range(first, first + rounds):
         batch = admitted([event(name, NOON_US + offset * 1_000_000)], first_offset=offset)
-        ingest.add(ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
+        ingest.add(*ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
         ingest.commit()
     return first + rounds
 
 
 def test_key_that_every_commit_touches_is_folded_about_once_in_32(shards):
-    ingest, longest = Ingest(shards, [BUILD]), 0
+    ingest, longest = Ingest(Standing(shards), [BUILD]), 0
     offset = 0
     for _ in range(6):
         offset = run(ingest, 16, "a", first=offset)
@@ -215,7 +216,7 @@ def test_key_that_every_commit_touches_is_folded_about_once_in_32(shards):
 
 
 def test_key_that_gains_many_tiles_at_once_is_folded_at_once(shards):
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     events = [event("a", NOON_US + n * 1_000_000) for n in range(2000)]
     feed(ingest, events, 0, 2000)
     commits = ingest.commit()
@@ -224,13 +225,13 @@ def test_key_that_gains_many_tiles_at_once_is_folded_at_once(shards):
 
 
 def test_sweep_drops_an_idle_key_once_retention_no_longer_reaches_it(shards):
-    ingest = Ingest(shards, [BUILD])
+    ingest = Ingest(Standing(shards), [BUILD])
     feed(ingest, [event("a", NOON_US)], 0, 1)
     ingest.commit()
     day_us = 24 * 3_600_000_000
     for offset in range(1, 2 * SWEEP_ROUNDS):
         later = admitted([event("b", NOON_US + day_us + offset)], first_offset=offset)
-        ingest.add(ingest.lift(Work(0, later, (BUILD.id,), later.running_max_us)))
+        ingest.add(*ingest.lift(Work(0, later, (BUILD.id,), later.running_max_us)))
         ingest.commit()
     assert rows_of(shards, BUILD, ["a", "b"]) == {"a": 0, "b": 2 * SWEEP_ROUNDS - 1}
 
@@ -238,13 +239,13 @@ def test_sweep_drops_an_idle_key_once_retention_no_longer_reaches_it(shards):
 def test_sweep_loses_nothing_of_a_stream_whose_watermark_is_not_known_yet(shards):
     """As after a restart, while another stream has events."""
     other = build_of(number=2)
-    before = Ingest(shards, [BUILD, other])
+    before = Ingest(Standing(shards), [BUILD, other])
     feed(before, many(8), 0, 8)
     before.commit()
-    after = Ingest(shards, [BUILD, other])
+    after = Ingest(Standing(shards), [BUILD, other])
     for offset in range(2 * SWEEP_ROUNDS):
         batch = admitted([event("b", NOON_US + offset)], first_offset=offset)
-        after.add(after.lift(Work(1, batch, (other.id,), batch.running_max_us)))
+        after.add(*after.lift(Work(1, batch, (other.id,), batch.running_max_us)))
         after.commit()
     assert rows_of(shards, BUILD, KEYS) == dict.fromkeys(KEYS, 1)
     assert rows_of(shards, other, ["b"]) == {"b": 2 * SWEEP_ROUNDS}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tegula.engine.runtime import dataflow
+from tegula.engine.steps.worker import ALONE
 from tegula.schemas.errors import StateError
 
 
@@ -29,6 +30,13 @@ class Script:
         self.pending: list[int] = []
         self.done: list[tuple[str, Any]] = []
 
+    worker = ALONE
+
+    def greeting(self) -> Any:
+        raise AssertionError("alone, nobody is greeted")
+
+    meet = farewell = part = greeting
+
     def _do(self, step: str, batch: int) -> int:
         if (step, batch) == self.failing:
             raise self.fault(f"{step} fails")
@@ -43,7 +51,7 @@ class Script:
         return self._do("poll", self.batches.pop(0))
 
     def lift(self, work: Any) -> Any:
-        return self._do("lift", work)
+        return [self._do("lift", work)]
 
     def add(self, lifted: Any) -> None:
         self.pending.append(self._do("add", lifted))

@@ -87,7 +87,7 @@ def read_all(reader: StreamReader, *, live: bool = True) -> tuple[list[int], lis
     good: list[int] = []
     bad: list[int] = []
     while (taken := reader.poll()) is not None:
-        if taken.live == live:
+        if taken.work.live == live:
             good.extend(taken.work.batch.offsets.tolist())
             bad.extend(record.offset for record in taken.work.batch.bad)
     return good, bad
@@ -162,7 +162,7 @@ def test_build_that_catches_up_from_the_log_is_given_the_verdicts_of_the_first_r
     for now_us in (NOON_US - MINUTE_US, NOON_US + 1_000 * AHEAD_US):
         home.now_us = now_us
         reader = home.started({"0": Place(3, EDGE_US), "1": Place(0)}, BUILD)
-        reader.add(home.shards, OTHER)
+        reader.add(OTHER)
         assert read_all(reader, live=False) == ([0, 2], [1])
 
 

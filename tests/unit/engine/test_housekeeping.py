@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tegula.engine.disk import DiskGuard
+from tegula.engine.report import read_report
 from tegula.engine.runtime import housekeeping
 from tegula.engine.runtime.clock import now_us
 from tegula.engine.runtime.ending import Ending
 from tegula.engine.runtime.home import write_report
 from tegula.engine.runtime.housekeeping import Housekeeping
+from tegula.engine.steps.worker import ALONE
 from tegula.schemas.errors import StateError
-from tegula.serving.health import read_report
 from tests.support.disks import small_disk
 
 
@@ -42,6 +43,7 @@ def engine(tmp_path):
     )
     return SimpleNamespace(
         settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
+        worker=ALONE,
         mirrors=nothing,
         archiving=SimpleNamespace(report=dict),
         checkpointing=SimpleNamespace(turn=lambda: None, report=dict),

@@ -15,6 +15,7 @@ from tegula.engine.runtime import mirror_lag
 from tegula.engine.runtime.clock import ScriptedClock
 from tegula.engine.runtime.ingest import Ingest, Work
 from tegula.engine.runtime.mirror_lag import EDGES_S, MirrorLag
+from tegula.engine.steps.standing import Standing
 from tests.support.ingesting import NOON_US, admitted, build_of, event, open_shards
 
 MS = 1_000
@@ -136,20 +137,20 @@ def test_quantiles_are_edges_of_the_histogram():
 def test_only_rows_that_come_live_and_for_the_first_time_are_measured(tmp_path):
     build = build_of()
     shards = open_shards(tmp_path, 2)
-    ingest = Ingest(shards, [build])
+    ingest = Ingest(Standing(shards), [build])
 
     def lifted(first: int, count: int, *, live: bool = True, builds: tuple[int, ...] = (1,)) -> Any:
         at_us = [NOON_US + first + n for n in range(count)]
         batch = admitted([event("a", us) for us in at_us], first_offset=first, log_us=at_us)
-        work = Work(0, batch, builds, batch.running_max_us, live)
-        return ingest.lift(work)
+        work = Work(0, batch, builds, batch.running_max_us, live=live)
+        return ingest.lift(work)[0]
 
-    assert lifted(0, 5, live=False).new_log_us.tolist() == []
-    assert lifted(0, 5, builds=()).new_log_us.tolist() == []
+    assert lifted(0, 5, live=False).log_us.tolist() == []
+    assert lifted(0, 5, builds=()).log_us.tolist() == []
     first = lifted(0, 5)
-    assert first.new_log_us.tolist() == [NOON_US + n for n in range(5)]
+    assert first.log_us.tolist() == [NOON_US + n for n in range(5)]
     ingest.add(first)
     ingest.commit()
-    assert lifted(3, 4).new_log_us.tolist() == [NOON_US + 5, NOON_US + 6]
+    assert lifted(3, 4).log_us.tolist() == [NOON_US + 5, NOON_US + 6]
     for shard in shards:
         shard.abandon()

@@ -11,6 +11,7 @@ from tegula.engine.online import OpenWriter
 from tegula.engine.runtime.ingest import Ingest, Work
 from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
 from tegula.engine.steps.commit import ShardCommit
+from tegula.engine.steps.standing import Standing
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.state.fold import Folded
 from tegula.state.keys import encode_key, shard_of
@@ -30,7 +31,7 @@ class Running:
 
     def __init__(self, root: Path, open_writer: OpenWriter = LmdbWriter) -> None:
         self.shards = open_shards(root / "state", SHARDS)
-        self.ingest = Ingest(self.shards, [BUILD])
+        self.ingest = Ingest(Standing(self.shards), [BUILD])
         shapes = {BUILD.id: BUILD.shape}
         self.mirrors = Mirrors(self.shards, root / "online", shapes, open_writer=open_writer)
         self.offset = 0
@@ -41,7 +42,7 @@ class Running:
         events = [event(key, NOON_US + self.offset) for key in KEYS]
         batch = admitted(events, first_offset=self.offset)
         self.offset += len(events)
-        self.ingest.add(self.ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
+        self.ingest.add(*self.ingest.lift(Work(0, batch, (BUILD.id,), batch.running_max_us)))
         self.mirrors.offer(self.ingest.commit())
 
     def absent(self) -> list[str]:

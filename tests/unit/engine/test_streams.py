@@ -12,8 +12,9 @@ import pytest
 
 from tegula.connectors.local_log import LocalLog
 from tegula.engine.plan import StreamPlan
-from tegula.engine.runtime.streams import StreamReader, applied_place
+from tegula.engine.runtime.streams import StreamReader
 from tegula.engine.steps.lanes import Place
+from tegula.engine.steps.standing import Standing
 from tegula.schemas.errors import LogRecreated, LogShrunk, LogTruncated
 from tegula.schemas.time import MINUTE_US, SECOND_US
 from tegula.state.registry import Registry
@@ -84,7 +85,7 @@ class World:
 
     def started(self, archived: Mapping[str, Place], *builds: object) -> StreamReader:
         reader = self.reader()
-        reader.start(self.shards, builds, archived)  # type: ignore[arg-type]
+        reader.start(Standing(self.shards), builds, archived)  # type: ignore[arg-type]
         return reader
 
     def apply(self, place: int, build: int, partition: str, at: Applied) -> None:
@@ -157,7 +158,7 @@ def test_stream_is_read_again_from_where_its_archive_ends(world):
 def test_stream_is_read_from_its_beginning_where_one_shard_or_the_archive_has_nothing(world):
     world.append("0", [NOON_US + n for n in range(5)])
     world.apply(0, BUILD.id, "0", UP_TO_3)
-    assert applied_place(world.shards, BUILD.id, 0) is None
+    assert Standing(world.shards).place(BUILD.id, 0) is None
     assert offsets(world.started(EVERYTHING, BUILD))["0"] == [0, 1, 2, 3, 4]
     world.apply(1, BUILD.id, "0", UP_TO_3)
     assert offsets(world.started({}, BUILD))["0"] == [0, 1, 2, 3, 4]
@@ -168,7 +169,7 @@ def test_stream_gives_a_new_build_everything_and_the_live_ones_what_they_lack(wo
     for place in (0, 1):
         world.apply(place, BUILD.id, "0", UP_TO_3)
     reader = world.started(EVERYTHING, BUILD)
-    reader.add(world.shards, OTHER)
+    reader.add(OTHER)
     given: dict[int, list[int]] = {BUILD.id: [], OTHER.id: []}
     while (taken := reader.poll()) is not None:
         for build in taken.work.builds:
@@ -200,7 +201,7 @@ def test_build_that_stands_before_the_archives_first_record_reads_the_log_that_h
         world.apply(place, OTHER.id, "0", Applied(1, NOON_US))
     reader = world.started(EVERYTHING, BUILD)
     reader._archive = ArchiveFrom3()
-    reader.add(world.shards, OTHER)
+    reader.add(OTHER)
     assert offsets(reader)["0"] == [1, 2, 3, 4]
 
 
