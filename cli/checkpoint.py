@@ -16,18 +16,17 @@ from uuid import uuid4
 from ..connectors.rfc3339 import format_instant
 from ..engine.runtime.checkpoint_requests import Request, ask, read_answer, withdraw
 from ..engine.runtime.clock import now_us
-from ..engine.runtime.restoring import make_at_rest, restore
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import BadRequest, CheckpointDamaged, NotReady
 from ..state.checkpoint_kept import LATEST, Listed, listed, read_manifest, verify
 from ..state.checkpoint_places import open_store
 from ..state.checkpoint_store import Store
 from .children import stopping_on_signals
-from .door import error_from
 from .exits import ENVIRONMENT, INTERRUPTED, OK
 from .output import add_row, note, number, say, show, size, span, table, write_error, write_json
 from .progress import Meter
 from .report import engine_report
+from .said import error_from
 
 ACTIONS: Final = ("create", "list", "verify", "restore")
 LOOK_S: Final = 0.2
@@ -59,6 +58,8 @@ def checkpoint(project: Path | None, words: Sequence[str], place: str | None, as
 def _create(settings: Settings, store: Store, place: str | None, as_json: bool) -> int:
     made: Mapping[str, Any] | None
     if engine_report(settings) is None:
+        from ..engine.runtime.restoring import make_at_rest
+
         with Meter("Copying", unit="bytes") as meter:
             made = make_at_rest(settings, store, now_us, meter.update).as_dict()
         withdraw(settings.checkpoint_path)
@@ -162,6 +163,8 @@ def _verify(store: Store, wanted: str, as_json: bool) -> int:
 
 
 def _restore(settings: Settings, store: Store, wanted: str, as_json: bool) -> int:
+    from ..engine.runtime.restoring import restore
+
     manifest = read_manifest(store, wanted)
     with Meter(f"Restoring {manifest.id}", unit="bytes") as meter:
         incarnations = restore(settings, store, manifest, now_us, meter.update)

@@ -8,7 +8,7 @@ verdicts and errors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +16,10 @@ from typing import Any, Final
 import httpx
 import orjson
 
-from ..engine.runtime.clock import now_us
-from ..engine.settings import Settings, load_settings
-from ..schemas.errors import NotReady, RequestError, TegulaError
-from ..serving.app import create_app
-from ..serving.assembly import Serving
+from ..engine.settings import load_settings
+from ..schemas.errors import NotReady
 from .dev import answers
+from .said import error_of
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -72,7 +70,11 @@ def open_door(project: Path | None, server: str | None) -> Iterator[Door]:
         if settings.server_url or answers(settings):
             yield from _over_http(runner, settings.url)
         else:
-            yield from _in_process(runner, settings)
+            # A server's libraries, which take longer to import than an answer over HTTP takes.
+            from .inside import application
+
+            with application(runner, settings) as client:
+                yield Door(client, runner, f"{settings.project}, without a server")
 
 
 def _over_http(runner: asyncio.Runner, url: str) -> Iterator[Door]:
@@ -81,59 +83,3 @@ def _over_http(runner: asyncio.Runner, url: str) -> Iterator[Door]:
         yield Door(client, runner, url)
     finally:
         runner.run(client.aclose())
-
-
-def _in_process(runner: asyncio.Runner, settings: Settings) -> Iterator[Door]:
-    serving = runner.run(_made(settings))
-    transport = httpx.ASGITransport(create_app(settings, now_us, serving=serving))
-    client = httpx.AsyncClient(transport=transport, base_url="http://tegula")
-    try:
-        yield Door(client, runner, f"{settings.project}, without a server")
-    finally:
-        runner.run(client.aclose())
-        runner.run(serving.close())
-
-
-async def _made(settings: Settings) -> Serving:
-    serving = Serving(settings, now_us)
-    serving.start()
-    return serving
-
-
-def error_of(response: httpx.Response, name: str) -> TegulaError:
-    """The error that an answer holds, as the class that it was on the server."""
-    try:
-        return error_from(orjson.loads(response.content)["error"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return RequestError(
-            "the server answered with something else than Tegula's errors",
-            where=name,
-            got=f"HTTP {response.status_code}",
-            hint="check that the address is that of a Tegula server",
-        )
-
-
-def error_from(said: Mapping[str, Any]) -> TegulaError:
-    """The error that another process said, as the class that it was there.
-
-    Raises `KeyError`, `TypeError` or `ValueError` where that is none.
-    """
-    fields = dict(said)
-    cls = _class_of(str(fields["code"]))
-    error = cls.__new__(cls, fields["message"])
-    TegulaError.__init__(
-        error,
-        str(fields["message"]),
-        **{part: str(fields.get(part) or "") for part in ("where", "got", "expected", "hint")},
-    )
-    error.__dict__["code"] = str(fields["code"])  # a record's code stands for its own class
-    return error
-
-
-def _class_of(code: str) -> type[TegulaError]:
-    waiting: list[type[TegulaError]] = [TegulaError]
-    for cls in waiting:
-        if cls.code == code:
-            return cls
-        waiting.extend(cls.__subclasses__())
-    return RequestError

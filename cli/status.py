@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..connectors.rfc3339 import format_instant
-from ..engine.disk import DiskGuard
+from ..engine.disk import DiskGuard, disk_said
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import RegistryMissing
-from ..serving.health import disk_said
 from ..state.registry import Registry
 from .exits import OK
 from .output import add_row, number, say, show, size, span, table, write_json

@@ -176,3 +176,13 @@ def _mib(size_bytes: int) -> str:
     '1.5 MiB'
     """
     return f"{size_bytes / _MIB:.1f} MiB"
+
+
+def disk_said(fault: Mapping[str, Any]) -> str:
+    """A full disk in a few words, from the fields of `DiskFull`.
+
+    >>> disk_said({"message": "no room", "where": "/h", "got": "1 MiB", "expected": "2 MiB"})
+    'no room: /h, 1 MiB, 2 MiB'
+    """
+    facts = (str(fault.get(part)) for part in ("where", "got", "expected") if fault.get(part))
+    return f"{fault.get('message', 'a disk is full')}: {', '.join(facts)}"

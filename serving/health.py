@@ -9,12 +9,12 @@ The engine reports of itself in a file of the home; a server needs no connection
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ..engine.disk import DiskGuard
+from ..engine.disk import DiskGuard, disk_said
 from ..engine.report import read_report
 from ..schemas.errors import TegulaError
 from ..state.online.rows import OnlineReader, marks_of
@@ -118,13 +118,3 @@ class Health:
         fault = None if self._disk is None else self._disk.fault
         if fault is not None:
             yield disk_said(fault.as_dict())
-
-
-def disk_said(fault: Mapping[str, Any]) -> str:
-    """A full disk in a few words, from the fields of `DiskFull`.
-
-    >>> disk_said({"message": "no room", "where": "/h", "got": "1 MiB", "expected": "2 MiB"})
-    'no room: /h, 1 MiB, 2 MiB'
-    """
-    facts = (str(fault.get(part)) for part in ("where", "got", "expected") if fault.get(part))
-    return f"{fault.get('message', 'a disk is full')}: {', '.join(facts)}"

@@ -11,11 +11,13 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..schemas.errors import BadRequest, NotReady
 from ..state.online.rows import OnlineReader, marks_of
-from .plan import Resolved
+
+if TYPE_CHECKING:
+    from .plan import Resolved
 
 _TEXT: Final = re.compile(r"([a-z][a-z0-9_]*)/([^/,:\s]+:[0-9]{1,18}(?:,[^/,:\s]+:[0-9]{1,18})*)")
 _LOOK_S: Final = 0.005

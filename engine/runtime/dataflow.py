@@ -113,8 +113,9 @@ def run(ports: Ports, addresses: Sequence[str] = ()) -> None:
     commits = op.stateful_batch("commit", sent, lambda _: _Commit(steps))
     op.output("mirror", commits, _Sink(steps))
     worker = ports.worker
+    epoch = EPOCH if worker.count > 1 else None
     try:
-        cluster_main(flow, list(addresses), worker.index, epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+        cluster_main(flow, list(addresses), worker.index, epoch_interval=epoch)  # type: ignore[no-untyped-call]
     except BaseException as end:
         if steps.fault is None and type(end).__name__ == _PANIC and worker.count > 1:
             raise WorkerLost(worker=worker.index, workers=worker.count) from None

@@ -32,6 +32,8 @@ def verify_and_rebuild(settings: Settings, faults: Faults, chance: random.Random
         faults.armed = armed
     assert report.faults == [], report.faults
     with writing(settings) as home:
+        if not home.deployed.builds:
+            return
         view = chance.choice(sorted({build.view for build in home.deployed.builds}))
         builds = home.builds_of(view)
         some = [encode_key((key,), ("string",)) for key in chance.sample(KEYS, 2)]

@@ -283,7 +283,7 @@ class World:
 
     def _revive(self) -> None:
         """Start the engine until it stays up."""
-        for _ in range(20):
+        for _ in range(5):
             try:
                 self._let_go(clean=False)
                 self._open()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from tegula.engine.settings import Settings
 from tegula.engine.steps.lanes import Place
 from tegula.engine.steps.parcel import Parcel
 from tegula.engine.steps.worker import Worker
+from tegula.schemas.errors import SinkError
 from tegula.state.checkpoint import Interrupted, Moment, empty, moment_of
 from tegula.state.registry import Registry
 from tegula.state.shard import Shard
@@ -113,7 +115,8 @@ class Team:
         while not moments:
             if self.outdated:
                 raise Interrupted  # all begin anew, and the checkpoint is made then
-            assert self.step(), "the workers wait for each other"
+            with suppress(SinkError):  # a store that refuses is tried again, here as ever
+                assert self.step(), "the workers wait for each other"
         return moments[0]
 
     # What may happen next.

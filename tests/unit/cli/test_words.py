@@ -8,11 +8,11 @@ import httpx
 import pytest
 from rich.console import Console
 
-from tegula.cli.door import error_of
 from tegula.cli.get import parse
 from tegula.cli.output import size, span
 from tegula.cli.progress import Meter
 from tegula.cli.push import BATCH_BYTES, batches, merged
+from tegula.cli.said import error_of
 from tegula.schemas.errors import BadRequest, NotReady, RequestError, UnknownService
 
 KINDS = {"card_id": "string", "shop": "int", "open": "bool"}
