@@ -55,7 +55,7 @@ from tests.oracle.cases import (
     scripts,
 )
 
-EXAMPLES = int(os.environ.get("TEGULA_ORACLE_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("TEGULA_ORACLE_EXAMPLES", "6"))
 OUTCOMES = ("folded", "filtered", "duplicate", "expired", "dead_lettered")
 
 

@@ -31,7 +31,7 @@ def _seeds(first: int) -> range:
     alone = os.environ.get("TEGULA_SIMULATION_SEED")
     if alone:
         return range(int(alone), int(alone) + 1)
-    return range(first, first + int(os.environ.get("TEGULA_SIMULATION_SEEDS", "3")))
+    return range(first, first + int(os.environ.get("TEGULA_SIMULATION_SEEDS", "2")))
 
 
 @pytest.mark.slow

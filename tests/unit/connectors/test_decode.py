@@ -26,7 +26,7 @@ from tests.support.records import (
 )
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None, print_blob=True)
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_law_decoding_a_batch_is_decoding_its_records(data):
     """On mixtures of nasty and plain records, whatever the decoder has seen and learned before."""
@@ -81,7 +81,7 @@ def written(draw):
     return ("{" + comma.join(parts) + "}").encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None, print_blob=True)
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(written(), min_size=1, max_size=6))
 def test_law_the_columnar_way_and_the_strict_way_agree(records):
     """Each record many times over, so that layouts are learned from it, against it alone."""

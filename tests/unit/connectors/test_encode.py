@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -39,7 +39,6 @@ rows = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(st.lists(rows, max_size=8))
 def test_law_decoding_what_was_encoded_gives_the_columns_again(given_rows):
     schema = {name: dtype.polars for name, dtype in SCHEMA.items()}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.engine.runtime.ingest import archive_rows
@@ -78,7 +78,6 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(rows=rows, cuts=st.lists(st.integers(0, 25), max_size=5))
 def test_law_watermarks_and_verdicts_do_not_depend_on_batch_cuts(rows, cuts):
     events = [row if isinstance(row, bytes) else event("k", row[0]) for row in rows]

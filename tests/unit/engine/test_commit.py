@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.engine.runtime.housekeeping import outcomes
@@ -82,7 +82,6 @@ def test_commit_keeps_positions_of_shards_that_are_ahead_when_others_read_again(
     assert shards[0].applied[BUILD.id, 0].running_max_us == NOON_US + 39
 
 
-@settings(max_examples=40, deadline=None, print_blob=True)
 @given(
     place=st.integers(0, 3),
     cuts=st.lists(st.integers(1, 59), max_size=6),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.connectors.decode import DecodedBatch
@@ -121,7 +121,6 @@ def test_build_that_is_at_the_fence_already_joins_at_once():
     assert (lanes.live.builds, lanes.behind, lanes.joined) == ((1, 2), [], [2])
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(
     counts=st.tuples(st.integers(0, 25), st.integers(0, 25)),
     late_rows=st.integers(1, 9),
@@ -224,7 +223,6 @@ class Following:
 ends_of_two = st.tuples(st.integers(0, 30), st.integers(0, 30))
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
 @given(
     gaps=st.tuples(st.sets(st.integers(0, 29)), st.sets(st.integers(0, 29))),
     ends=ends_of_two,

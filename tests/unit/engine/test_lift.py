@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.engine.plan import Build
@@ -251,7 +251,6 @@ key_times = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(rows=st.one_of(key_times, st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)))))
 def test_law_rows_are_sorted_by_key_then_time_then_position(rows):
     """Whether or not the three fit into one integer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas import agg
@@ -195,7 +195,6 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, print_blob=True)
 @given(
     histories=histories,
     after_us=st.integers(-3 * DAY_US, 3 * DAY_US),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
@@ -55,7 +55,6 @@ def by_columns(rows: Rows, at_us: int) -> tuple[list[object], list[int]]:
     return [c.values[0] for c in columns], [int(c.statuses[0]) for c in columns]
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(
     kept=events,
     late=st.lists(st.tuples(ages_us.map(lambda a: NOON_US - a), amounts, st.just(1), st.just("x"))),
@@ -96,7 +95,6 @@ exact_events = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(
     kept=exact_events,
     late=exact_events,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula import agg
@@ -69,7 +69,6 @@ def rows_at(kept: list, late: list, horizon_age_us: int | None) -> Rows:
     return rows_of(BUILD, kept, horizon_us, late)
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(events, events, horizons_us, aheads_us)
 def test_law_one_key_of_days_is_one_key_by_columns(kept, late, horizon_age_us, ahead_us):
     rows, at_us = rows_at(kept, late, horizon_age_us), NOON_US + ahead_us
@@ -102,7 +101,6 @@ def moved_shape(by_us: int) -> Shape:
     return replace(SHAPE, features=features)
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(events, events, horizons_us, aheads_us, st.sampled_from([-2, -1, 1, 2]))
 def test_law_moved_midnights_are_left_to_columns_where_they_cut_a_day(
     kept, late, horizon_age_us, ahead_us, hours

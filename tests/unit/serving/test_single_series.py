@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula import agg
@@ -65,7 +65,6 @@ def by_columns(rows: Rows, at_us: int, features=SHAPE.features) -> SingleAnswer:
     return SingleAnswer([c.values[0] for c in columns], [int(c.statuses[0]) for c in columns])
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(
     kept=events,
     late=events,

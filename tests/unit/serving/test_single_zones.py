@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula import agg
@@ -62,7 +62,6 @@ def by_columns(rows: Rows, at_us: int) -> SingleAnswer:
     return SingleAnswer([c.values[0] for c in columns], [int(c.statuses[0]) for c in columns])
 
 
-@settings(max_examples=100, deadline=None, print_blob=True)
 @given(
     kept=events,
     late=events,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import StateCorrupt
@@ -230,7 +230,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(
     steps=st.lists(steps, min_size=2, max_size=14),
     shape=st.sampled_from([SHAPE, SHAPE, EXACT, EVERYTHING, CIVIL_YEAR]),

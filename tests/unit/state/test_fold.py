@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
@@ -196,7 +196,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(steps=st.lists(steps, min_size=1, max_size=12), at_us=times_us)
 def test_law_no_answer_from_the_horizon_on_depends_on_when_chunks_were_folded(
     tmp_path_factory, steps, at_us

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.state import mirror as mirroring
@@ -251,7 +251,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(
     steps=st.lists(steps, max_size=25),
     shape=st.sampled_from([SHAPE, EXACT, EXACT]),

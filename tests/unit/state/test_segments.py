@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
@@ -201,7 +201,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, print_blob=True)
 @given(
     steps=st.lists(steps, min_size=1, max_size=12),
     at=st.lists(times_us, min_size=1, max_size=4),

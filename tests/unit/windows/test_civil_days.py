@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.civil import Clock, Periods, civil_periods
@@ -72,7 +72,6 @@ instants_us = st.one_of(
 events = st.lists(st.tuples(st.just(0), instants_us, st.integers(-9, 9).map(float)), max_size=12)
 
 
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(
     windows=st.lists(windows, min_size=1, max_size=4, unique=True),
     steps=st.lists(st.tuples(events, instants_us), min_size=1, max_size=4),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.outcomes import Status
@@ -135,7 +135,6 @@ def check(key: Key, at_us: int) -> None:
             assert (status is not Status.NOT_FOUND) == (newest_us >= oldest_us and bool(raw))
 
 
-@settings(max_examples=100, deadline=None, print_blob=True)
 @given(
     windows=st.lists(windows, min_size=1, max_size=4, unique=True),
     steps=st.lists(st.tuples(events, instants_us), min_size=1, max_size=4),

@@ -8,7 +8,7 @@ import datasketches
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.windows import loglinear
@@ -106,7 +106,6 @@ def test_quantile_of_a_hundred_is_the_one_that_people_count(q, expected):
     assert AGGREGATES["approx_quantile"].finish_one(((state,),), {"q": q}) == expected
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.integers(0, 2**32))
 def test_many_runs_are_coarsened_each_for_itself(crowds, seed):
     chance = np.random.default_rng(seed)

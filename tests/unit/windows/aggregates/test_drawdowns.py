@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.windows.aggregates import AGGREGATES, drawdowns
@@ -31,7 +31,6 @@ def greatest_fall(values: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(data=st.data())
 def test_oracle_fall_of_few_values_is_exact(kind, data):
     values = data.draw(st.lists(st.none() | NUMBERS[kind], max_size=30))
@@ -80,7 +79,6 @@ def plain(state: States) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-@settings(max_examples=200, deadline=None, print_blob=True)
 @given(data=st.data())
 def test_coarse_state_is_the_same_however_it_was_put_together(kind, data):
     """With so small a bound that most unions pass it; parts lie between each other."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
@@ -39,7 +39,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(data=st.data(), k=st.integers(1, 4))
 def test_oracle_few_values_are_counted_exactly(name, kind, data, k):
     values = data.draw(st.lists(st.none() | some[kind], max_size=30))

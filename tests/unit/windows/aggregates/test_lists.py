@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import BadParameter
@@ -54,7 +54,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-@settings(max_examples=40, deadline=None, print_blob=True)
 @given(data=st.data())
 def test_oracle_items_are_those_of_plain_python(name, kind, data):
     parts = [st.none() | some[one] for one in kind.split(",")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import BadParameter, UnsupportedInput
@@ -33,7 +33,6 @@ def naive_value(name: str, present: list[tuple[int, Any]]) -> Any:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(data=st.data(), kind=kinds, gaps_us=st.lists(st.integers(0, 10**7), max_size=20))
 def test_oracle_moment_is_within_its_bound(name, data, kind, gaps_us):
     at_us = [NOW_US + sum(gaps_us[:i]) for i in range(len(gaps_us))]
@@ -45,7 +44,6 @@ def test_oracle_moment_is_within_its_bound(name, data, kind, gaps_us):
 
 
 @pytest.mark.parametrize("name", PAIRED)
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(data=st.data(), first=kinds, second=kinds)
 def test_oracle_pair_is_within_its_bound(name, data, first, second):
     pair = st.tuples(st.none() | numbers[first], st.none() | numbers[second])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.windows.aggregates import AGGREGATES
@@ -25,7 +25,6 @@ def read_at(at_us: int) -> Reading:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(
     data=st.data(),
     gaps_us=st.lists(st.integers(0, 10**9) | st.integers(0, 10), max_size=20),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import BadParameter, UnsupportedInput
@@ -80,7 +80,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-@settings(max_examples=60, deadline=None, print_blob=True)
 @given(data=st.data(), ddof=st.integers(0, 2))
 def test_oracle_value_equals_the_naive_one(name, kind, data, ddof):
     values = data.draw(st.lists(st.none() | VALUES[kind], max_size=30))

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.schemas.errors import UnsupportedInput
@@ -25,7 +25,6 @@ numbers = {
 
 
 @pytest.mark.parametrize("name", ["vector_sum", "vector_mean"])
-@settings(max_examples=150, deadline=None, print_blob=True)
 @given(data=st.data(), kinds=st.lists(st.sampled_from(list(numbers)), min_size=2, max_size=5))
 def test_oracle_elements_are_those_of_exact_fractions(name, data, kinds):
     row = st.tuples(*(st.none() | numbers[kind] | numbers[kind] for kind in kinds))
