@@ -73,10 +73,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Distributed runs (`--dist loadgroup`): what is started once a run is dear, so all tests of the
-    # broker go to one worker; others go by file, whose fixtures they share.
+    # broker go to one worker; others go by file, whose fixtures they share. Pages of documentation
+    # share nothing, and one after the other they would be what all others wait for.
     for item in items:
-        asks_for_kafka = "kafka" in getattr(item, "fixturenames", ())
-        group = "kafka" if asks_for_kafka else item.nodeid.split("::")[0]
+        alone = "test_docs_page_runs" in item.nodeid
+        asks_for_kafka = "kafka" in getattr(item, "fixturenames", ()) or (
+            alone and "kafka" in item.nodeid
+        )
+        group = "kafka" if asks_for_kafka else item.nodeid if alone else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
         if asks_for_kafka or REDIS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)

@@ -99,7 +99,7 @@ class Session:
             "TEGULA_PORT": self._port,
             "COLUMNS": "100",
             "NO_COLOR": "1",
-            "TEGULA_SHARDS": "2",  # opening sixteen stores is most of what a page would wait for
+            "TEGULA_SHARDS": "4",  # opening sixteen stores is most of what a page would wait for
         }
         # `. .venv/bin/activate`, as a reader has it in the checkout.
         (folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
