@@ -8,63 +8,26 @@ records that a clock turned away) is taken from where it was written down. Nothi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
-from ..connectors.archive import ArchiveLog
-from ..connectors.decode import DecodedBatch, JsonDecoder
-from ..connectors.source import Log
+from ..connectors.decode import DecodedBatch
 from ..engine.plan import StreamPlan
-from ..engine.runtime.feeds import DecodedFeed
-from ..engine.runtime.sources import open_log
 from ..engine.runtime.streams import has_one_home
 from ..engine.settings import Settings
 from ..engine.steps.admit import Admitted, admit
 from ..engine.steps.lanes import from_offset, up_to_offset
 from ..engine.steps.standing import Standing
 from ..engine.steps.worker import home_of
-from ..schemas.errors import SourceError, TegulaError
+from ..schemas.errors import TegulaError
 from ..schemas.outcomes import RecordCode
-from ..state.archive_files import ArchiveFiles
-from ..state.delta_files import read_rows
 from ..state.registry import Registry
 from ..state.shard import Shard
 from ..windows.algebra import Bools, Int64s
 from ..windows.tiles import NEVER_US
-
-ROWS_MAX: Final = 131_072
-_SILENT_POLLS: Final = 2_000
-"""Polls of a log, some ms each, that bring nothing before it is taken to hold no more.
-
-At the end of a Kafka partition there may be offsets without records, of transactions.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What is kept of a partition: from `first` up to `archived` in the archive.
-
-    In the log from `log_first` up to `log_end`; None where it does not answer or has none such.
-    """
-
-    first: int
-    archived: int
-    log_first: int | None
-    log_end: int | None
-
-    @property
-    def begin(self) -> int:
-        """The first offset that can be read."""
-        return self.first if self.archived > self.first else (self.log_first or 0)
-
-    @property
-    def end(self) -> int:
-        """The offset up to which records can be read."""
-        return max(self.archived, self.log_end or 0)
+from .kept import KeptEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +62,7 @@ class History:
         self, stream: StreamPlan, settings: Settings, registry: Registry, shards: Sequence[Shard]
     ) -> None:
         self.stream = stream
-        self._settings = settings
-        self._files = ArchiveFiles(settings.lake_path, stream.name, stream.schema)
-        self._archive = ArchiveLog(stream.name, self._files, stream.event_time)
+        self._kept = KeptEvents(stream, settings)
         self.ordinals = dict(registry.partitions(stream.name))
         self._expected = registry.log_identity(stream.name)
         number, whole = registry.stream_ordinal(stream.name), has_one_home(registry, stream)
@@ -114,9 +75,7 @@ class History:
         self._future = {
             ordinal: shards[home].verdicts.offsets(ordinal) for ordinal, home in self.homes.items()
         }
-        self._log: Log | None = None
-        self.log_fault: TegulaError | None = None
-        self.bounds = self._bounds()
+        self.bounds = {name: self._kept.bounds(name) for name in self.ordinals}
         standing = Standing(shards)
         self.knows_copies = stream.unique_by is None or all(
             standing.reached(o) <= max(ids.judged(o), self.bounds[name].archived)
@@ -127,33 +86,17 @@ class History:
     @property
     def other_log(self) -> str | None:
         """The identity of the log, where it is not the one that was read before."""
-        if self._log is None or self._expected in (None, self._log.identity):
-            return None
-        return self._log.identity
+        now = self._kept.log_identity
+        return None if self._expected in (None, now) else now
 
-    def _bounds(self) -> Mapping[str, Bounds]:
-        in_log: dict[str, tuple[int, int]] = {}
-        try:
-            self._log = open_kept_log(self.stream, self._settings)
-            in_log = {name: self._log.bounds(name) for name in self._log.partitions()}
-        except TegulaError as fault:
-            self.log_fault = fault
-        archived = {name: self._archive.bounds(name) for name in self._archive.partitions()}
-        return {
-            name: Bounds(*archived.get(name, (0, 0)), *in_log.get(name, (None, None)))
-            for name in self.ordinals
-        }
+    @property
+    def log_fault(self) -> TegulaError | None:
+        """Why the log does not answer, if it does not."""
+        return self._kept.log_fault
 
     def begins_us(self, partition: str) -> int:
-        """The partition's running maximum at its first archived row, that row included.
-
-        `NEVER_US` where the archive has it from offset 0, or not at all.
-        """
-        spans = self._files.spans(partition, 0)
-        if not spans or self.bounds[partition].first == 0:
-            return NEVER_US
-        first = next(read_rows(spans[0].path, ["_offset", "_watermark_us"], 1, 0))
-        return int(first["_watermark_us"].cast(int)[0]) + self.stream.disorder_us
+        """The partition's running maximum at its first archived row (`KeptEvents.begins_us`)."""
+        return self._kept.begins_us(partition)
 
     def read(self, ends: Mapping[int, Sequence[int]]) -> Iterator[Piece]:
         """All records from where history begins, up to the greatest of a partition's `ends`.
@@ -169,7 +112,7 @@ class History:
             for o in ends
             if bounds[o].begin < last[o]
         }
-        for batch in self._batches({names[o]: o for o in places}, places, last):
+        for batch in self._kept.read({names[o]: last[o] for o in places}):
             ordinal = self.ordinals[batch.partition]
             place = places[ordinal]
             if batch.next_offset <= place.offset or place.offset >= last[ordinal]:
@@ -211,61 +154,6 @@ class History:
         if watermark_us > NEVER_US:
             watermark_us -= self.stream.disorder_us
         return Piece(ordinal, admitted, watermark_us, place.read, place.dead)
-
-    def _batches(
-        self, wanted: Mapping[str, int], places: Mapping[int, _Place], last: Mapping[int, int]
-    ) -> Iterator[DecodedBatch]:
-        archived = {
-            name: self.bounds[name].first
-            for name in wanted
-            if self.bounds[name].archived > self.bounds[name].first
-        }
-        reader = self._archive.open(archived)
-        try:
-            while archived and (batch := reader.poll(ROWS_MAX)) is not None:
-                yield batch
-        finally:
-            reader.close()
-        behind = {
-            name: max(places[o].offset, self.bounds[name].archived)
-            for name, o in wanted.items()
-            if places[o].offset < last[o]
-        }
-        if behind and self._log is not None:
-            yield from self._tail(behind, {name: last[wanted[name]] for name in behind})
-
-    def _tail(self, positions: dict[str, int], last: Mapping[str, int]) -> Iterator[DecodedBatch]:
-        """What the log holds from `positions` on; those of `positions` are moved on."""
-        assert self._log is not None
-        stream = self.stream
-        decoder = JsonDecoder(stream.schema, stream.event_time, self._settings.record_bytes_max)
-        feed = DecodedFeed(self._log.open(positions), decoder)
-        silent, pause = 0, threading.Event()
-        try:
-            while any(at < last[name] for name, at in positions.items()):
-                batch = feed.poll()
-                if batch is None:
-                    silent += 1
-                    pause.wait(0.005)
-                    if silent > _SILENT_POLLS:
-                        return  # what is missing shows in the counts
-                    continue
-                silent = 0
-                positions[batch.partition] = batch.next_offset
-                yield batch
-        finally:
-            feed.close()
-
-
-def open_kept_log(stream: StreamPlan, settings: Settings) -> Log:
-    """The log of a stream as it was kept: an embedded one that is gone is not made anew.
-
-    Raises what opening it raises, and `SourceError` where it is gone.
-    """
-    file = settings.log_path(stream.name)
-    if stream.source is None and not file.exists():
-        raise SourceError("there is no embedded log", where=str(file))
-    return open_log(stream, settings)
 
 
 def ends_of(shards: Sequence[Shard], build: int, ordinal: int) -> Int64s:

@@ -106,7 +106,7 @@ BREACHES: Mapping[str, Breach] = {
         "        new = list(records)\n",
     ),
     "what is driven again counts in views that had it": Breach(
-        "engine.steps.lift",
+        "engine.steps.judge",
         "        duplicate = was_good & ~expired\n",
         "        duplicate = was_good & (expired & ~expired)\n",
     ),

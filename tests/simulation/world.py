@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tegula.backfill import history, online_rows
+from tegula.backfill import kept, online_rows
 from tegula.connectors.redrive import RedriveFile
 from tegula.connectors.with_redriven import LogWithRedriven
 from tegula.engine.apply import apply_definitions
@@ -71,7 +71,7 @@ class World:
         self.backup = DirectoryStore(root / "backup")
         self.engine: Engine | Team | None = None
         patch.setattr(running, "open_log", lambda stream, settings: self._log(stream.name))
-        patch.setattr(history, "open_kept_log", lambda stream, settings: self._log(stream.name))
+        patch.setattr(kept, "open_kept_log", lambda stream, settings: self._log(stream.name))
         for module in (homes, online_rows):
             patch.setattr(module, "boot_id", lambda: f"boot-{self.boot}")
         patch.setattr(lanes, "JOIN_ROWS", self.chance.choice((0, 5, 100_000)))

@@ -72,7 +72,7 @@ def test_partition_that_begins_later_begins_with_the_maximum_that_it_had(lived):
     with history_of(lived) as history:
         partition = next(name for name, one in history.bounds.items() if one.archived)
         assert history.begins_us(partition) == NEVER_US
-        history.bounds = {partition: replace(history.bounds[partition], first=1)}
+        history._kept._bounds[partition] = replace(history.bounds[partition], first=1)
         begins_us = history.begins_us(partition)
     assert begins_us <= START_US + 3_600_000_000
     assert begins_us > START_US - 2 * 86_400_000_000

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from tegula.backfill.history import Bounds, History
+from tegula.backfill.history import History
+from tegula.backfill.kept import Bounds
 from tegula.backfill.positions import UNKNOWN_US, conservation, positions, wholeness
 from tegula.backfill.recompute import Counted
 from tegula.engine.plan import compile_view

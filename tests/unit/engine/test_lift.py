@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tegula.engine.plan import Build
+from tegula.engine.steps import judge as judging
 from tegula.engine.steps import lift as lifting
 from tegula.engine.steps.lift import Lifted, Lifter
 from tegula.schemas import agg
@@ -240,7 +241,7 @@ def test_lift_tells_keys_apart_though_the_columns_product_does_not_fit_in_64_bit
     ]
     build = build_of(COUNT_1H, entity=MANY_KEYS)
     expected = set(keys_of(lift(build, events), MANY_KINDS))
-    monkeypatch.setattr(lifting, "_CODES_MAX", 20)
+    monkeypatch.setattr(judging, "_CODES_MAX", 20)
     few = lift(build, events)
     assert set(keys_of(few, MANY_KINDS)) == expected
     assert len(few.tiles) == 7 * 11 * 10
