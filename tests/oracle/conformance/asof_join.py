@@ -3,6 +3,10 @@
 Right rows are events; what is taken from them is the newest value (null if that is null) in an
 exact `sliding` window as long as the tolerance, or in `lifetime`. A right row that is known later
 than it is dated arrives then, and the left row is read before.
+
+The origin's infinite times are told by their order alone: an instant before, or after, all others
+stands for each. A left row without a time has nothing before it: nothing is asked for, and the case
+must expect nothing.
 """
 
 from __future__ import annotations
@@ -51,18 +55,17 @@ def translate(case: Mapping[str, Any], file: Mapping[str, Any]) -> Translation:
             raise Needs(f"an as-of join that looks {join['direction']}, into the future")
         if join["how"] not in ("left", "inner"):
             raise Needs(f"an as-of join of the kind {join['how']}")
-        if len({row[join["right_time"]] for row in rows_of(case["right"])} & {*INFINITE}):
-            done.need("an event time at infinity")
-        done.experiments.append(experiment(case, done))
+        done.experiments.append(experiment(case))
     except Needs as need:
         done.need(str(need))
     return done
 
 
-def experiment(case: Mapping[str, Any], done: Translation) -> Experiment:
+def experiment(case: Mapping[str, Any]) -> Experiment:
     """Right rows in the order in which they are known, left rows at their times."""
     join = case["join"]
-    left, right = rows_of(case["left"]), rows_of(case["right"])
+    times = stand_ins(case)
+    left, right = rows_of(case["left"]), dated(rows_of(case["right"]), join, times)
     keys = tuple(join["by"]) or (EVERYTHING,)
     arrivals = arrivals_of(right, join)
     window = window_of(join)
@@ -73,10 +76,11 @@ def experiment(case: Mapping[str, Any], done: Translation) -> Experiment:
     probes = []
     for place, row, expected in matched(case, left):
         at = row[join["left_time"]]
-        if at is None or at in INFINITE:
-            done.need("an instant that is null" if at is None else "an instant at infinity")
+        if at is None:
+            if expected is not None and any(expected[name] is not None for name in case["take"]):
+                raise Needs("a value at no instant")
             continue
-        at_us = as_ms(at, "a left time") * MS
+        at_us = as_ms(times.get(at, at), "a left time") * MS
         after = seen_by(arrivals, at_us)
         if join.get("known_column"):
             after = sum(arrival.known_us <= at_us for arrival in arrivals)
@@ -98,6 +102,28 @@ def experiment(case: Mapping[str, Any], done: Translation) -> Experiment:
     return with_text_keys(Experiment(columns, keys, arrivals, readings, probes))
 
 
+def stand_ins(case: Mapping[str, Any]) -> dict[Any, int]:
+    """For each infinite time of a case, a finite one (ms) that is before or after all others."""
+    join = case["join"]
+    sides = [(case["left"], [join["left_time"]])]
+    sides.append((case["right"], [n for n in (join["right_time"], join.get("known_column")) if n]))
+    times = {row[name] for table, names in sides for row in rows_of(table) for name in names}
+    infinite = times & {*INFINITE}
+    if infinite and join["tolerance"] is not None:
+        raise Needs("a distance to infinity")
+    finite = [as_ms(time, "a time") for time in times - infinite - {None}] or [0]
+    ends = {"infinity": max(finite) + 1, "-infinity": min(finite) - 1}
+    return {name: ends[name] for name in infinite}
+
+
+def dated(
+    rows: Sequence[Mapping[str, Any]], join: Mapping[str, Any], times: Mapping[Any, int]
+) -> list[Mapping[str, Any]]:
+    """Right rows with what stands for their infinite times."""
+    names = [name for name in (join["right_time"], join.get("known_column")) if name]
+    return [{**row, **{name: times.get(row[name], row[name]) for name in names}} for row in rows]
+
+
 def window_of(join: Mapping[str, Any]) -> Any:
     """Closed at the older side; at the newer one if equal times match."""
     end = "closed" if join["allow_equal"] else "open"
@@ -117,7 +143,7 @@ def arrivals_of(right: Sequence[Mapping[str, Any]], join: Mapping[str, Any]) -> 
     """
     time, known = join["right_time"], join.get("known_column")
     tie = join.get("tie", "last_row")
-    rows = [row for row in right if row[time] not in INFINITE]
+    rows = list(right)
     if tie == "largest":
         rows.sort(key=lambda row: row[join["tie_column"]])
     elif tie != "last_row":
@@ -132,8 +158,7 @@ def arrivals_of(right: Sequence[Mapping[str, Any]], join: Mapping[str, Any]) -> 
         at_us = None if row[time] is None else as_ms(row[time], "a right time") * MS
         known_us = row[known] * MS if known else at_us
         if known_us is None:
-            dated = [one[time] for one in rows if one[time] is not None]
-            known_us = min(dated, default=0) * MS
+            known_us = min((one[time] for one in rows if one[time] is not None), default=0) * MS
         content = {name: value for name, value in row.items() if name not in (time, known)}
         arrivals.append(
             Arrival(at_us, known_us, {**content, **({} if wanted else {EVERYTHING: True})})
