@@ -181,27 +181,45 @@ def _column(
     states = tuple(window.states[slot] for slot in feature.slots)
     reading = Reading(at_us, window.start_us, window.end_us)
     values, kinds = finish_states(feature.aggregate, states, feature.params, reading)
-    statuses = np.full(len(found), Status.PRESENT, dtype=np.uint8)
-    statuses[window.coarse] = Status.COARSE
-    # Over other bounds than were asked for, nobody knows whether it would have fitted.
-    statuses[(kinds == OVERFLOW) & ~window.coarse] = Status.OVERFLOW
     is_empty = window.rows == 0
     if isinstance(feature.aggregate, Cut):
         reading, counts = feature.aggregate.counted(states, feature.params, reading)
         is_empty = is_empty | ~counts
-    statuses[is_empty | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
-    statuses[(statuses == Status.EMPTY) & window.coarse] = Status.COARSE
-    # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
-    # only event is at the instant itself, in a window that includes it.
-    statuses[~found & ~window.coarse & is_empty] = Status.NOT_FOUND
+    statuses = statuses_of(kinds, is_empty, found, window.coarse, window.known)
     plain = to_python(values, feature.output)
     for index in np.flatnonzero((kinds == NULL) | (kinds == OVERFLOW)):
         plain[index] = feature.default if kinds[index] == NULL else None
     if window.known is not None:
-        statuses[~window.known & ~window.coarse & found] = Status.NO_ZONE
         for index in np.flatnonzero(~window.known & (window.coarse | found)):
             plain[index] = None
     return FeatureColumn(plain, statuses, reading.start_us, reading.end_us)
+
+
+def statuses_of(
+    kinds: np.ndarray,
+    is_empty: np.ndarray,
+    found: np.ndarray,
+    coarse: np.ndarray,
+    known: np.ndarray | None = None,
+) -> np.ndarray:
+    """The status of each of k values, uint8 (k,); all arguments are of shape (k,).
+
+    `kinds` is what finishing said of the value; `is_empty`: the window holds no row, or none that
+    counts; `found`: the key has an event within retention; `coarse`: other bounds than those asked
+    for were counted; `known`: the key's time zone is known, None where none is needed.
+    """
+    statuses = np.full(len(kinds), Status.PRESENT, dtype=np.uint8)
+    statuses[coarse] = Status.COARSE
+    # Over other bounds than were asked for, nobody knows whether it would have fitted.
+    statuses[(kinds == OVERFLOW) & ~coarse] = Status.OVERFLOW
+    statuses[is_empty | (kinds == NULL) | (kinds == NOTHING)] = Status.EMPTY
+    statuses[(statuses == Status.EMPTY) & coarse] = Status.COARSE
+    # Behind the horizon what is gone cannot be told from what never was. And a key is found if its
+    # only event is at the instant itself, in a window that includes it.
+    statuses[~found & ~coarse & is_empty] = Status.NOT_FOUND
+    if known is not None:
+        statuses[~known & ~coarse & found] = Status.NO_ZONE
+    return statuses
 
 
 def to_python(values: Values, dtype: DataType) -> list[Any]:

@@ -25,17 +25,14 @@ from .algebra import (
     Bools,
     Codes,
     Column,
-    Monoid,
     Order,
     Reading,
-    Runs,
     StateNeed,
     States,
     Values,
-    concat,
     finish,
-    take,
 )
+from .lifting import lift_groups
 from .rows import VALUE_TYPE, NewestRows, RowsRead
 from .sessions import NewestRead, Sessions
 
@@ -183,18 +180,10 @@ def _lifted(
     counts: np.ndarray,
 ) -> tuple[States, ...]:
     """The aggregate's states over runs of rows, some of which may have none."""
-    some = np.flatnonzero(counts)
-    runs = Runs.of_lengths(counts[some])
-    place = np.full(len(counts), len(some))
-    place[some] = np.arange(len(some))
-    lifted = []
-    for need in aggregate.needs(kind, params):
-        monoid: Monoid = need.monoid
-        parts = [monoid.zero(1)]
-        if len(some):
-            parts.insert(0, monoid.lift(column if need.takes_input else None, order, runs))
-        lifted.append(take(concat(tuple(parts)), place))
-    return tuple(lifted)
+    return tuple(
+        lift_groups(need.monoid, column if need.takes_input else None, order, counts)
+        for need in aggregate.needs(kind, params)
+    )
 
 
 def _one(

@@ -54,16 +54,28 @@ def zoned_bounds(
     )
     # The ever tile ends this far before the horizon; where in it an event lies is not known.
     coarse = named.coarse | (until_us < horizon_us) & (until_us < horizon_us - shape.reach_us)
-    start_us, end_us = until_us.copy(), until_us.copy()
-    known = np.zeros(len(keyed), dtype=bool)
     if not len(named.tiles):
-        return ZonedBounds(start_us, end_us, known, coarse)
+        nobody = np.empty(0, np.int64)
+        return bounds_by_zone(window, [], nobody, at_us, coarse)
     runs = Runs.of_changes(named.key)
     state = shape.slots[window.zone_slot].monoid.reduce(named.tiles.columns, runs)
     values, codes = LAST.finish((state,), {})
     having = np.flatnonzero(codes == VALUE)
     keys = named.key[runs.starts][having]
     names = binary(take_column(values, having)).to_pylist()
+    return bounds_by_zone(window, names, keys, at_us, coarse)
+
+
+def bounds_by_zone(
+    window: ZonedCalendar, names: list[bytes], keys: Int64s, at_us: Int64s, coarse: Bools
+) -> ZonedBounds:
+    """The bounds of the window at `at_us` (k,), where `names` are the zones of the keys `keys`.
+
+    The other keys have no zone. `coarse` (k,) is handed on. O(k), and a step a zone and block.
+    """
+    until_us = window.until(at_us)
+    start_us, end_us = until_us.copy(), until_us.copy()
+    known = np.zeros(len(at_us), dtype=bool)
     for zone, rows in _alike(names, until_us[keys]):
         mine = keys[rows]
         calendar = window.calendar(zone, int(until_us[mine[0]]))
