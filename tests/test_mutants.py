@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import random
 
 import pytest
 
 from tests.mutants import mutants
 from tests.mutants.__main__ import noticed_by
+from tests.mutants.breaches import BREACHES
 
 
 def test_every_kind_of_window_has_mutants():
@@ -20,3 +23,10 @@ def test_every_kind_of_window_has_mutants():
 def test_a_moved_edge_is_noticed(seed):
     name = random.Random(seed).choice(list(mutants()))
     assert noticed_by(name) is not None, f"`python -m tests.mutants '{name}'` survives"
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_what_a_breach_changes_stands_in_the_code_once(name):
+    breach = BREACHES[name]
+    module = importlib.import_module(f"tegula.{breach.module}")
+    assert inspect.getsource(module).count(breach.before) == 1

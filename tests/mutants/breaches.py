@@ -60,14 +60,14 @@ BREACHES: Mapping[str, Breach] = {
         "                if at[0] in self.shapes and chunks\n            }\n            number",
     ),
     "a source resumes without the running maximum": Breach(
-        "engine.runtime.streams",
-        "    return Place(least.next_offset, least.running_max_us)",
-        "    return Place(least.next_offset)",
+        "engine.steps.standing",
+        "        return Place(least.next_offset, least.running_max_us)",
+        "        return Place(least.next_offset)",
     ),
     "a stream resumes after the furthest shard": Breach(
-        "engine.runtime.streams",
-        "    least = min(known, key=lambda at: at.next_offset)",
-        "    least = max(known, key=lambda at: at.next_offset)",
+        "engine.steps.standing",
+        "        least = min(known, key=lambda at: at.next_offset)",
+        "        least = max(known, key=lambda at: at.next_offset)",
     ),
     "a stream resumes without regard to the archive": Breach(
         "engine.runtime.streams",
