@@ -103,11 +103,15 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """What a service answers: `(view, feature)` pairs in the order of the answer."""
+    """What a service answers: `(view, feature)` pairs in the order of the answer.
+
+    `served_share` is the share of its requests that the served log keeps; None: the settings' own.
+    """
 
     name: str
     version: int
     features: tuple[tuple[str, str], ...]
+    served_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,4 +285,4 @@ def _service(service: FeatureService) -> ServicePlan:
             pairs.append((served.view.name, served.feature))
         else:
             pairs += [(served.name, feature) for feature in served.features]
-    return ServicePlan(service.name, service.version, tuple(pairs))
+    return ServicePlan(service.name, service.version, tuple(pairs), service.served_share)

@@ -192,7 +192,8 @@ def _which(current: bool) -> str:
 
 
 def _service(service: ServicePlan) -> Iterator[str]:
-    yield f"service {service.name} version {service.version}"
+    kept = "" if service.served_share is None else f", {service.served_share:.6g} of answers kept"
+    yield f"service {service.name} version {service.version}{kept}"
     for view, feature in service.features:
         yield f"  {view}:{feature}"
 

@@ -106,6 +106,14 @@ class Settings(BaseSettings):
     """More values, keys times features, in one answer are refused."""
     events_max: int = Field(500_000, ge=1)
     """More events in one push are refused."""
+    served_share: float = Field(0.01, ge=0, le=1)
+    """Of the requests for a service, the share whose answers the served log keeps; 0: none."""
+    served_interval_s: float = Field(10.0, gt=0, le=3600)
+    """The longest that an answer waits for the served log."""
+    served_buffer_bytes: int = Field(64 << 20, ge=1 << 20)
+    """Answers that wait for the served log, in a server process; past it they are not kept."""
+    served_keep_days: int = Field(30, ge=1, le=36_500)
+    """How long the served log keeps answers."""
     push_waiting_bytes_max: int = Field(256 << 20, ge=1)
     """Bytes pushed to a stream that wait for its log, in a server process; more are refused."""
 
@@ -166,7 +174,7 @@ class Settings(BaseSettings):
 
     @property
     def lake_path(self) -> Path:
-        """The root of the Delta tables: the archive and the dead letter."""
+        """The root of the Delta tables: the archive, the dead letter, the served log."""
         return self.home / "lake"
 
     @property

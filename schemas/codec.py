@@ -207,6 +207,7 @@ def _dump_service(service: FeatureService) -> dict[str, Any]:
         "features": refs,
         "owner": service.owner,
         "description": service.description,
+        **({} if service.served_share is None else {"served_share": service.served_share}),
     }
 
 
@@ -298,6 +299,7 @@ def _load_service(stored: Mapping[str, Any], views: Mapping[str, FeatureView]) -
         stored["name"],
         version=stored["version"],
         features=served,
+        served_share=stored.get("served_share"),
         owner=stored["owner"],
         description=stored["description"],
     )

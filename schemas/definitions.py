@@ -178,12 +178,14 @@ Served: TypeAlias = FeatureView | FeatureRef
 class FeatureService:
     """The set of features that a model asks for, under one name and version (1, 2, …).
 
-    A view stands for all of its features, in their order.
+    A view stands for all of its features, in their order. `served_share`: the share of its requests
+    whose answers the served log keeps, from 0 (none) to 1 (all); None: as the settings say.
     """
 
     name: str
     version: int = field(kw_only=True)
     features: Sequence[Served] = field(kw_only=True)
+    served_share: float | None = field(default=None, kw_only=True)
     owner: str = field(default="", kw_only=True)
     description: str = field(default="", kw_only=True)
 

@@ -24,13 +24,11 @@ from .encode import encode_error, encode_reply
 from .metrics import ROUTES, Counters
 from .plan import FeaturePlan, Resolved
 from .protocol import FeatureRequest, Limits, parse_request, unknown_column
-from .read import FeatureReader, Reply
+from .read import KEYS_AT_ONCE, FeatureReader, Reply
 from .receipts import Waiter
+from .served.recorder import Recorder
 
 _LOG = logging.getLogger(__name__)
-
-KEYS_AT_ONCE: Final = 128
-"""Keys that are read before other requests get their turn."""
 
 _ROUTE: Final = ROUTES.index("features")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -48,7 +46,7 @@ class Answer(NamedTuple):
 class Answerer:
     """Answers requests for features. Lives on one event loop; not shared between threads.
 
-    `current` gives what the newest catalogue serves.
+    `current` gives what the newest catalogue serves; `recorder` keeps what was answered.
     """
 
     def __init__(
@@ -59,6 +57,7 @@ class Answerer:
         limits: Limits,
         counters: Counters,
         now_us: Callable[[], int],
+        recorder: Recorder | None = None,
     ) -> None:
         self._current = current
         self._reader = reader
@@ -66,6 +65,7 @@ class Answerer:
         self._limits = limits
         self._counters = counters
         self._now_us = now_us
+        self._recorder = recorder
 
     def answer(self, body: bytes, trace_id: str) -> Answer | None:
         """Answer at once; None where that would take long: many keys, or a receipt to wait for."""
@@ -76,11 +76,12 @@ class Answerer:
             if request.after is not None or request.key_count > KEYS_AT_ONCE:
                 return None
             plan = _plan_of(resolved, request)
-            reply = self._read(resolved, plan, request, 0, request.key_count, self._at_us(request))
+            at_us = self._at_us(request)
+            reply = self._read(resolved, plan, request, 0, request.key_count, at_us)
             encoded = encode_reply(reply, plan, request.include, trace_id)
         except Exception as fault:  # noqa: BLE001 - every request gets its answer
             return self._refuse(fault, resolved, trace_id, began_ns)
-        return self._done(request, plan, reply, encoded, resolved, began_ns)
+        return self._done(request, plan, reply, encoded, at_us, resolved, trace_id, began_ns)
 
     async def answer_soon(self, body: bytes, trace_id: str) -> Answer:
         """Answer any request, letting others in between."""
@@ -96,11 +97,12 @@ class Answerer:
             values = request.key_count * len(plan.names)
             if values > self._limits.values:
                 raise TooLarge(what="values", got=values, limit=self._limits.values)
-            reply = await self._read_slices(resolved, plan, request)
+            at_us = self._at_us(request)
+            reply = await self._read_slices(resolved, plan, request, at_us)
             encoded = encode_reply(reply, plan, request.include, trace_id)
         except Exception as fault:  # noqa: BLE001 - every request gets its answer
             return self._refuse(fault, resolved, trace_id, began_ns)
-        return self._done(request, plan, reply, encoded, resolved, began_ns)
+        return self._done(request, plan, reply, encoded, at_us, resolved, trace_id, began_ns)
 
     def _read(
         self,
@@ -126,9 +128,9 @@ class Answerer:
         )
 
     async def _read_slices(
-        self, resolved: Resolved, plan: FeaturePlan, request: FeatureRequest
+        self, resolved: Resolved, plan: FeaturePlan, request: FeatureRequest, at_us: int
     ) -> Reply:
-        at_us, count = self._at_us(request), request.key_count
+        count = request.key_count
         reply = self._read(resolved, plan, request, 0, min(count, KEYS_AT_ONCE), at_us)
         for begin in range(KEYS_AT_ONCE, count, KEYS_AT_ONCE):
             await asyncio.sleep(0)
@@ -145,11 +147,16 @@ class Answerer:
         plan: FeaturePlan,
         reply: Reply,
         encoded: bytes,
+        at_us: int,
         resolved: Resolved,
+        trace_id: str,
         began_ns: int,
     ) -> Answer:
+        took_ns = time.perf_counter_ns() - began_ns
         self._counters.values(request.key_count, len(plan.names), reply.statuses.values())
-        self._counters.request(_ROUTE, 200, time.perf_counter_ns() - began_ns)
+        self._counters.request(_ROUTE, 200, took_ns)
+        if self._recorder is not None:
+            self._recorder.offer(resolved, plan, request, reply, encoded, at_us, trace_id, took_ns)
         return Answer(200, encoded, resolved.version)
 
     def refuse(self, fault: Exception, trace_id: str) -> Answer:

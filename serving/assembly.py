@@ -23,6 +23,7 @@ from .protocol import Limits
 from .push import Pusher, PushLimits
 from .read import FeatureReader
 from .receipts import Waiter
+from .served.recorder import Recorder
 
 
 class Serving:
@@ -52,6 +53,7 @@ class Serving:
         own = OwnAggregates(settings.project)
         self.catalogue = CatalogueFollower(self._registry, settings.shards, own)
         current = self.catalogue.current
+        self.recorder = Recorder(settings, self.counters, now_us)
         self.answerer = Answerer(
             current,
             FeatureReader(self.store),
@@ -59,6 +61,7 @@ class Serving:
             self.limits,
             self.counters,
             now_us,
+            self.recorder,
         )
         disk = DiskGuard.of(settings)
         self.pusher = Pusher(
@@ -75,17 +78,20 @@ class Serving:
             lambda: self.catalogue.fault,
             now_us,
             disk,
+            lambda: self.recorder.fault,
         )
         self.metrics = CollectorRegistry(auto_describe=False)
         self.metrics.register(ServerCollector(self.counters, (self._gauges,)))
 
     def start(self) -> None:
-        """Read the catalogue, and follow it from now on."""
+        """Read the catalogue, and follow it from now on; on the event loop that it belongs to."""
         self.catalogue.start()
+        self.recorder.start()
 
     async def close(self) -> None:
         """Finish what was accepted and let every store go."""
         await self.pusher.close()
+        await self.recorder.close()
         self.catalogue.stop()
         self._registry.close()
         self.store.close()

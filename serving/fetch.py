@@ -11,11 +11,14 @@ from contextlib import suppress
 
 from ..schemas.errors import FormatUnknown, SinkError
 from ..state.keys import shard_of
-from ..state.online.rows import Ask, FarReader, OnlineReader, Segments
+from ..state.online.rows import Ask, FarReader, Mark, OnlineReader, Segments
 from ..windows.segments import hours_of_all_edges, hours_of_edges
 from .plan import FeaturePlan, Part
 from .single_cuts import NO_SEGMENTS
 from .tables import NO_ROW, StoredRow
+
+Marks = dict[int, Mark | None]
+"""By shard, the mark under which rows were read; None where they were not all read under one."""
 
 
 def ahead_of(
@@ -38,11 +41,17 @@ def ahead_of(
 
 
 def rows_of(
-    store: OnlineReader, part: Part, keys: Sequence[bytes | None], shards: int, hours: Sequence[int]
+    store: OnlineReader,
+    part: Part,
+    keys: Sequence[bytes | None],
+    shards: int,
+    hours: Sequence[int],
+    marks: Marks,
 ) -> list[StoredRow | None]:
     """The rows of each key; None where its shard is not complete for the part's build.
 
-    `hours` are those whose segments are wanted. A null key has no rows.
+    `hours` are those whose segments are wanted. A null key has no rows. What the shards' marks are
+    is noted in `marks`.
     """
     rows: list[StoredRow | None] = [NO_ROW] * len(keys)
     by_shard = _by_shard(keys, shards)
@@ -56,6 +65,7 @@ def rows_of(
         else:
             mark, found = store.read(shard, part.build, wanted)
             segments = [NO_SEGMENTS] * len(wanted)
+        marks[shard] = mark
         complete = mark is not None and part.build in mark.builds
         for (i, _), (head, body), beside in zip(members, found, segments, strict=True):
             rows[i] = (head, body, beside) if complete else None
@@ -63,13 +73,25 @@ def rows_of(
 
 
 def refined(
-    store: OnlineReader, part: Part, keys: Sequence[bytes | None], shards: int, at_us: int
+    store: OnlineReader,
+    part: Part,
+    keys: Sequence[bytes | None],
+    shards: int,
+    at_us: int,
+    marks: Marks,
 ) -> list[StoredRow | None]:
-    """The rows of keys anew, with all segments that any edge may cut; none without segments."""
+    """The rows of keys anew, with all segments that any edge may cut; none without segments.
+
+    A shard whose other keys were read under another mark has None in `marks` from then on.
+    """
     if part.shape.segment_reach_us is None or not keys:
         return []
     hours = hours_of_all_edges({one.window for one in part.features}, at_us)
-    return rows_of(store, part, keys, shards, hours)
+    newer: Marks = {}
+    rows = rows_of(store, part, keys, shards, hours, newer)
+    for shard, mark in newer.items():
+        marks[shard] = mark if mark == marks.get(shard) else None
+    return rows
 
 
 def hours_of(part: Part, at_us: int) -> Sequence[int]:

@@ -51,6 +51,7 @@ class Health:
         registry_fault: Callable[[], TegulaError | None],
         now_us: Callable[[], int],
         disk: DiskGuard | None = None,
+        served_fault: Callable[[], TegulaError | None] = lambda: None,
     ) -> None:
         self._current = current
         self._store = store
@@ -58,6 +59,7 @@ class Health:
         self._registry_fault = registry_fault
         self._now_us = now_us
         self._disk = disk
+        self._served_fault = served_fault
         self.draining = False
 
     def readiness(self) -> Readiness:
@@ -69,6 +71,9 @@ class Health:
             *self._engine_faults(),
         ]
         notes = [] if fault is None else [f"the catalogue is as it was last read: {fault}"]
+        unwritten = self._served_fault()
+        if unwritten is not None:
+            notes.append(f"the served log cannot be written: {unwritten}")
         return Readiness(tuple(reasons), tuple(notes))
 
     def _store_faults(self, resolved: Resolved, fault: TegulaError | None) -> Iterator[str]:

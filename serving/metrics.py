@@ -30,6 +30,9 @@ BUCKETS_US: Final = (
     50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000,
     15_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 )  # fmt: skip
+SERVED: Final = ("chosen", "written", "full", "unreadable", "lost")
+"""What becomes of answers and the served log: those that were chosen for it; of these, those that
+are in it; those that met a full buffer, could not be made rows, or were not written at the end."""
 
 _STATUSES: Final = tuple(Status)
 _OTHER_CODE: Final = "other"
@@ -41,7 +44,8 @@ _STATUS_AT: Final = _ROUTE_CELLS * len(ROUTES)
 _RECORD_AT: Final = _STATUS_AT + len(_STATUSES)
 _KEYS_AT: Final = _RECORD_AT + len(_CODES)
 _ACCEPTED_AT: Final = _KEYS_AT + 1
-_CELLS: Final = _ACCEPTED_AT + 1
+_SERVED_AT: Final = _ACCEPTED_AT + 1
+_CELLS: Final = _SERVED_AT + len(SERVED)
 
 Gauges = Callable[[], Iterable[Metric]]
 
@@ -94,6 +98,10 @@ class Counters:
         for code in rejected:
             self._cells[_RECORD_AT + _CODE_AT.get(code, _CODE_AT[_OTHER_CODE])] += 1
 
+    def served(self, outcome: str, count: int = 1) -> None:
+        """Count answers for the served log; `outcome` is one of `SERVED`."""
+        self._cells[_SERVED_AT + SERVED.index(outcome)] += count
+
     def total(self, at: int) -> int:
         """The sum of one cell over all processes."""
         return sum(self._all[row * _CELLS + at] for row in range(self._rows))
@@ -143,6 +151,15 @@ class ServerCollector:
         yield CounterMetricFamily(
             "tegula_push_accepted", "Pushed events that were appended.", value=total(_ACCEPTED_AT)
         )
+        served = CounterMetricFamily(
+            "tegula_served",
+            "Answers for the served log: chosen; of these written, or not kept: full, unreadable, "
+            "lost.",
+            labels=["outcome"],
+        )
+        for number, outcome in enumerate(SERVED):
+            served.add_metric([outcome], total(_SERVED_AT + number))
+        yield served
         for gauges in self._gauges:
             yield from gauges()
 

@@ -11,7 +11,7 @@ being built: features that only the new definition has are *unready*, and their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class Part:
     names: tuple[str, ...]
     features: tuple[WindowedFeature, ...]
     single: AnswerOne
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class FeaturePlan:
 
     `names` are the features as `view:feature`, in the order of the answer; `unready` those that no
     active build has; `instants` those whose values are instants. `columns` are the key columns.
+    `service` is the one that the plan is for; None: a list of features.
     """
 
     names: tuple[str, ...]
@@ -75,6 +77,7 @@ class FeaturePlan:
     unready: tuple[str, ...]
     instants: tuple[str, ...]
     columns: frozenset[str]
+    service: ServicePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ def compile_features(
                 names=tuple(f"{name}:{one.name}" for one in chosen),
                 features=chosen,
                 single=answer_one(shape, chosen),
+                fingerprint=view.build.fingerprint,
             )
         )
     return FeaturePlan(
@@ -211,7 +215,7 @@ def _services(
     """Plans by `name@version`, and by `name` for the newest version."""
     plans: dict[str, FeaturePlan] = {}
     for service in sorted(services, key=lambda one: one.version):
-        plan = compile_features(views, service.features)
+        plan = replace(compile_features(views, service.features), service=service)
         plans[f"{service.name}@{service.version}"] = plan
         plans[service.name] = plan
     return plans

@@ -43,8 +43,9 @@ class Limits:
 class FeatureRequest(NamedTuple):
     """A request as it was meant. A named tuple, because one is made for every request.
 
-    Exactly one of `service` and `features` is given. All lists of `keys` have `key_count` values.
-    Instants and spans are µs; `as_of_us` None means the instant of the request.
+    Exactly one of `service` and `features` is given. All lists of `keys` have `key_count` values,
+    and so have those of `values`, which the request brings itself (None without any). Instants and
+    spans are µs; `as_of_us` None means the instant of the request.
     """
 
     service: str | None
@@ -55,6 +56,7 @@ class FeatureRequest(NamedTuple):
     include: frozenset[str] = _NOTHING
     after: str | None = None
     max_age_us: int | None = None
+    values: dict[str, list[Any]] | None = None
 
 
 def parse_request(body: bytes, limits: Limits) -> FeatureRequest:
@@ -93,10 +95,10 @@ def parse_request(body: bytes, limits: Limits) -> FeatureRequest:
 
 def _options(
     raw: dict[str, Any], key_count: int
-) -> tuple[int | None, frozenset[str], str | None, int | None]:
-    """The fields that say how to answer: `as_of`, `include`, `after`, `max_age`."""
-    if raw.get("request") is not None:
-        values = raw["request"]
+) -> tuple[int | None, frozenset[str], str | None, int | None, dict[str, list[Any]] | None]:
+    """The fields that say how to answer, `as_of`, `include`, `after`, `max_age`, and `request`."""
+    values = raw.get("request")
+    if values is not None:
         count = _columns("request", values, None)
         if values and count != key_count:
             raise BadRequest(
@@ -114,6 +116,7 @@ def _options(
         _includes(raw.get("include")),
         after,
         _max_age(raw.get("max_age")),
+        values or None,
     )
 
 

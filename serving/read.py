@@ -22,7 +22,7 @@ from ..state.online.rows import OnlineReader
 from ..state.packing import STAMPED_BYTES
 from ..windows.finish import finish
 from ..windows.tiles import NEVER_US
-from .fetch import ahead_of, hours_of, refined, rows_of
+from .fetch import Marks, ahead_of, hours_of, refined, rows_of
 from .plan import FeaturePlan, Part
 from .single import SingleAnswer
 from .tables import NO_ROW, StoredRow, instants_of, newest_before, table_of
@@ -39,6 +39,9 @@ _NO_VALUES: Final[list[Any]] = []
 FEW_KEYS: Final = 16
 """Up to so many keys are quicker one by one than as columns (`benchmarks/serving.py`)."""
 
+KEYS_AT_ONCE: Final = 128
+"""Keys that are read before other requests get their turn."""
+
 LOG_EVERY_S: Final = 10.0
 
 _NEWEST_AND_HORIZON: Final = struct.Struct("<16xq24xq")
@@ -54,13 +57,15 @@ class Reply:
     `values` and `statuses` (numbers of `Status`) by feature, each with n entries; a feature without
     statuses is `PRESENT` throughout. `newest_us` by view: the event time of each key's newest fact
     before the instant, None if there is none. `bounds` by feature: starts and ends of what was
-    counted, in µs. The last two only if they were asked for.
+    counted, in µs. These two only if they were asked for. `marks` holds, for each slice of the keys
+    that was read at once, by view the marks of the shards that were read.
     """
 
     values: dict[str, list[Any]]
     statuses: dict[str, list[int]]
     newest_us: dict[str, list[int | None]] = field(default_factory=dict)
     bounds: dict[str, Bounds] = field(default_factory=dict)
+    marks: list[dict[str, Marks]] = field(default_factory=list)
 
     def extend(self, other: Reply, begin: int, end: int) -> None:
         """Add what was read for the keys `[begin, end)`; `self` holds those before."""
@@ -74,6 +79,7 @@ class Reply:
         for name, (starts, ends) in other.bounds.items():
             self.bounds[name][0].extend(starts)
             self.bounds[name][1].extend(ends)
+        self.marks += other.marks
 
 
 class FeatureReader:
@@ -102,14 +108,16 @@ class FeatureReader:
         detailed = detailed or max_age_us is not None
         # Every list is replaced below; they stand here for the order of the answer.
         reply = Reply(dict.fromkeys(plan.names, _NO_VALUES), {})
+        reply.marks.append({})
         store = ahead_of(self._store, plan, keys, shards, at_us)
         for part in plan.parts:
             encoded = keys[part.entity]
             try:
+                marks = reply.marks[0][part.view] = {}
                 if detailed or key_count > FEW_KEYS:
-                    _many(store, part, encoded, shards, at_us, reply, detailed)
+                    _many(store, part, encoded, shards, at_us, reply, detailed, marks)
                 else:
-                    _few(store, part, encoded, shards, at_us, reply)
+                    _few(store, part, encoded, shards, at_us, reply, marks)
             except Exception:  # noqa: BLE001 - whatever fails here fails one view, not the request
                 self._log(part.view)
                 _fail(reply, part.names, key_count, detailed)
@@ -136,15 +144,16 @@ def _few(
     shards: int,
     at_us: int,
     reply: Reply,
+    marks: Marks,
 ) -> None:
     """Answer some keys one by one, from their rows as they lie where that can be."""
-    rows = rows_of(store, part, keys, shards, hours_of(part, at_us))
+    rows = rows_of(store, part, keys, shards, hours_of(part, at_us), marks)
     answers = [
         _failed(part) if row is None else part.single(row[0], row[1], at_us, row[2]) for row in rows
     ]
     declined = [i for i, answer in enumerate(answers) if answer is None]
     if declined:
-        again = refined(store, part, [keys[i] for i in declined], shards, at_us)
+        again = refined(store, part, [keys[i] for i in declined], shards, at_us, marks)
         stored = again or [rows[i] for i in declined]
         columns = _by_columns(part, [row or NO_ROW for row in stored], at_us)
         for i, row, answer in zip(declined, stored, columns, strict=True):
@@ -165,14 +174,15 @@ def _many(
     at_us: int,
     reply: Reply,
     detailed: bool,
+    marks: Marks,
 ) -> None:
     """Answer any keys as columns: each distinct key is read and finished once."""
     distinct = list(dict.fromkeys(keys))
     place = {key: i for i, key in enumerate(distinct)}
     index = [place[key] for key in keys]
-    rows = rows_of(store, part, distinct, shards, hours_of(part, at_us))
+    rows = rows_of(store, part, distinct, shards, hours_of(part, at_us), marks)
     unsettled = [i for i, row in enumerate(rows) if row and not _is_settled(row, at_us)]
-    again = refined(store, part, [distinct[i] for i in unsettled], shards, at_us)
+    again = refined(store, part, [distinct[i] for i in unsettled], shards, at_us, marks)
     for i, row in zip(unsettled, again, strict=False):
         rows[i] = row
     failed = [i for i, row in enumerate(rows) if row is None]

@@ -95,6 +95,13 @@ class MarkedTable:
             self._seen[partition] = mark
         return mark
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The table's columns with their types in Delta's words, as of the last refresh."""
+        if self._table is None:
+            return {}
+        return {field.name: str(field.type) for field in self._table.schema().fields}
+
     def partitions(self, column: str) -> tuple[str, ...]:
         """Values of a column that the table is partitioned by, sorted; as of the last refresh."""
         if self._table is None:
@@ -163,6 +170,20 @@ class MarkedTable:
             self._forget()
             raise
         self._seen.update(marks)
+
+    def drop(self, predicate: str, kept_hours: int = 7 * 24) -> int:
+        """Delete the rows of whole partitions, by a condition in SQL; returns how many files went.
+
+        What reads the table as it was may do so for `kept_hours` more; then the files go, with the
+        next call. Raises `TableUnwritable`.
+        """
+        self.refresh()
+        if self._table is None:
+            return 0
+        with usable(self.path):
+            dropped = int(self._table.delete(predicate).get("num_removed_files", 0))
+            self._table.vacuum(kept_hours, dry_run=False)
+        return dropped
 
     def _types(self, table: DeltaTable) -> dict[str, pl.DataType]:
         """What a file of the table holds: every column but those that it is partitioned by."""

@@ -28,6 +28,16 @@ def service_faults(service: Any) -> Iterator[DefinitionFault]:
         yield BadParameter(
             "the version is not one", where=place, got=shown(version), expected="1, 2, 3 and so on"
         )
+    share = service.served_share
+    if share is not None and (
+        not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1
+    ):
+        yield BadParameter(
+            "the share that is kept of what is served is not one",
+            where=f"{place}, served_share",
+            got=shown(share),
+            expected="a number from 0 (nothing is kept) to 1 (all is)",
+        )
     if not isinstance(service.features, Sequence) or not service.features:
         yield UnknownReference(
             "a service needs features",

@@ -10,11 +10,11 @@ import pytest
 
 from tegula.schemas import agg
 from tegula.schemas.windows import sliding
-from tegula.serving.answer import KEYS_AT_ONCE, Answer, Answerer, trace_id_of
+from tegula.serving.answer import Answer, Answerer, trace_id_of
 from tegula.serving.metrics import Counters
 from tegula.serving.plan import Resolved
 from tegula.serving.protocol import Limits
-from tegula.serving.read import FeatureReader
+from tegula.serving.read import KEYS_AT_ONCE, FeatureReader
 from tegula.serving.receipts import Waiter
 from tests.support.serving import NOON_US, MemoryStore, build_of, resolved_of
 

@@ -1,0 +1,1 @@
+"""The served log: answers are noted as they go out, and written to the lake behind their back."""
