@@ -1,9 +1,9 @@
 """Tegula, a streaming-first feature engine: events in once, right values everywhere.
 
 Definitions are plain calls of the names below; `Client` reads and pushes over HTTP, `TestDriver`
-runs the real engine in process, for tests; `own_aggregate` takes an aggregate that you wrote. These
-three are imported only when they are first used, so that a module of definitions loads without a
-server's or an engine's libraries.
+runs the real engine in process, for tests; `own_aggregate` takes an aggregate that you wrote;
+`training_set` gives features at many instants of the past. These are imported only when they are
+first used, so that a module of definitions loads without a server's or an engine's libraries.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .schemas.types import Bool, Float64, Int64, List, String, Timestamp
 from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbling
 
 if TYPE_CHECKING:
+    from .backfill.training.api import training_set
     from .serving.client import Client
     from .testing.driver import TestDriver
     from .windows.own import own_aggregate
@@ -60,6 +61,7 @@ __all__ = [
     "session",
     "since",
     "sliding",
+    "training_set",
     "tumbling",
 ]
 
@@ -77,6 +79,10 @@ def __getattr__(name: str) -> Any:
         from .windows.own import own_aggregate
 
         return own_aggregate
+    if name == "training_set":
+        from .backfill.training.api import training_set
+
+        return training_set
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -37,6 +37,7 @@ class Status(IntEnum):
     OVERFLOW = 5  # the state passed its bound (128-bit sum, bounded set)
     ERROR = 6  # could not be read; never a number in disguise
     NO_ZONE = 7  # the key's events name no time zone that is known, so its day cannot be told
+    BEFORE_HISTORY = 8  # of training sets: the instant lies before the events that are kept
 
 
 class RecordCode(StrEnum):

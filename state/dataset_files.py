@@ -7,7 +7,6 @@ reader sees the whole set or none, and a build that was killed is simply begun a
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..schemas.errors import BadSpine, DatasetExists
@@ -70,7 +68,8 @@ class DatasetWriter:
             self._rows = len(self._waiting[0])
 
     def _write(self, rows: pl.DataFrame) -> None:
-        action = write_file(self.building, Part({}, rows))
+        name = f"part-{len(self._actions):05}.parquet"
+        action = write_file(self.building, Part({}, rows), name)
         with usable(self.building), (self.building / action.path).open("rb") as file:
             self.hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
         self._actions.append(action)
@@ -96,11 +95,11 @@ class DatasetWriter:
             if self.folder.exists():
                 self._check()
                 aside = self.folder.parent / f".{self.folder.name}{_REPLACED}{uuid4().hex[:8]}"
-                os.replace(self.folder, aside)
-                os.replace(self.building, self.folder)
+                self.folder.replace(aside)
+                self.building.replace(self.folder)
                 shutil.rmtree(aside, ignore_errors=True)
             else:
-                os.replace(self.building, self.folder)
+                self.building.replace(self.folder)
             sync(self.folder.parent)
 
     def drop(self) -> None:
@@ -117,7 +116,7 @@ def _finish_replacing(folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            os.replace(aside, folder)
+            aside.replace(folder)
 
 
 def delta_column(column: pl.Series) -> pl.Series:
@@ -151,9 +150,7 @@ def scan_delta(path: Path, version: int | None = None) -> pl.LazyFrame:
         if any(name.startswith("partition.") for name in (actions[0] if actions else {})):
             return pl.scan_delta(table)
         # In the order in which they were added: the library gives the newest first.
-        uris = sorted(
-            actions, key=lambda action: (action["modification_time"], action["path"])
-        )
+        uris = sorted(actions, key=lambda action: (action["modification_time"], action["path"]))
         files = [path / action["path"] for action in uris]
     return pl.scan_parquet(files, hive_partitioning=False)
 
@@ -173,4 +170,4 @@ def files_of(folder: Path) -> Iterator[Path]:
         yield folder / action["path"]
 
 
-__all__ = ["DatasetWriter", "DeltaError", "delta_column", "files_of", "scan_delta"]
+__all__ = ["DatasetWriter", "delta_column", "delta_version", "files_of", "scan_delta"]

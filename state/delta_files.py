@@ -39,13 +39,14 @@ class Part:
     rows: pl.DataFrame
 
 
-def write_file(root: Path, part: Part) -> AddAction:
+def write_file(root: Path, part: Part, name: str | None = None) -> AddAction:
     """Write a part as one file, with folders named as Delta does; it is durable on return.
 
+    Without `name` the file gets one that no other file has.
     `part.rows` must not hold the columns of `part.values`. Raises `TableUnwritable`.
     """
     folders = [f"{name}={quote(value, safe='')}" for name, value in part.values.items()]
-    path = Path(*folders, f"part-{uuid4()}.parquet")
+    path = Path(*folders, name or f"part-{uuid4()}.parquet")
     with usable(root):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         part.rows.write_parquet(

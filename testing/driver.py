@@ -97,6 +97,11 @@ class TestDriver:
             self.settle()
 
     @property
+    def settings(self) -> Settings:
+        """The settings of the project that it runs: the `project` of `tegula.training_set`."""
+        return self._settings
+
+    @property
     def engine(self) -> Engine:
         """The engine; only while it runs."""
         assert self._engine is not None, "the engine was crashed or closed; call restart()"

@@ -25,6 +25,7 @@ _WEIGHT: Final = (
     Status.COARSE,
     Status.OVERFLOW,
     Status.NO_ZONE,
+    Status.BEFORE_HISTORY,
     Status.ERROR,
 )
 """Statuses by what they say of a list: one value is enough to be present, or to be coarse."""

@@ -126,7 +126,7 @@ def resolve(
 
 
 def column_of(ref: FeatureRef, delay_us: int) -> str:
-    """A feature's column: `spend:spent_1h`, and `spend:spent_1h+30d` as a label of 30 days later."""
+    """A feature's column: `spend:spent_1h`; as a label of 30 days later `spend:spent_1h+30d`."""
     return f"{ref}+{format_duration(delay_us)}" if delay_us else str(ref)
 
 

@@ -43,9 +43,7 @@ def instants_of(column: pl.Series, zone: str | None, first_row: int, where: str)
         if dtype.time_zone is None:
             return _of_civil(column, zone, first_row, where)
         return _us(column)
-    raise BadSpine(
-        "this column holds no instants", where=where, got=str(dtype), expected=_TAKEN
-    )
+    raise BadSpine("this column holds no instants", where=where, got=str(dtype), expected=_TAKEN)
 
 
 def _of_texts(column: pl.Series, zone: str | None, first_row: int, where: str) -> Int64s:

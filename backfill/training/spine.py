@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from ...state.keys import encode_keys
 from .instants import instants_of
 
 PIECE_ROWS: Final = 131_072
+_OLDEST: Final = pl.CompatLevel.oldest()
 
 _FORMS: Final = (
     "a frame of Polars or pandas, an Arrow table or reader, the path of a Parquet, Arrow, CSV or "
@@ -99,8 +101,8 @@ def _of_pandas(given: Any) -> pl.DataFrame:
 def _of_objects(name: str, values: list[Any]) -> pl.Series:
     """Python's objects as a column: texts mostly, or instants whose zones differ."""
     present = [None if _is_missing(one) else one for one in values]
-    zones = [one for one in present if hasattr(one, "tzinfo")]
-    if zones and any(one.tzinfo is None for one in zones):
+    zones: list[Any] = [one for one in present if hasattr(one, "tzinfo")]
+    if any(one.tzinfo is None for one in zones):
         row = next(i for i, one in enumerate(present) if one is not None and not one.tzinfo)
         raise BadSpine(
             "some instants of this column name a time zone and others do not",
@@ -110,7 +112,7 @@ def _of_objects(name: str, values: list[Any]) -> pl.Series:
         )
     try:
         if zones:
-            utc = [None if one is None else one.astimezone(_UTC) for one in present]
+            utc = [None if one is None else one.astimezone(UTC) for one in present]
             return pl.Series(name, utc, pl.Datetime("us", "UTC"))
         return pl.Series(name, present, strict=True)
     except (TypeError, pl.exceptions.PolarsError) as fault:
@@ -120,7 +122,7 @@ def _of_objects(name: str, values: list[Any]) -> pl.Series:
 
 
 def _is_missing(one: Any) -> bool:
-    return one is None or one != one  # noqa: PLR0124 - NaN, NaT: only they differ from themselves
+    return one is None or one != one
 
 
 def _of_path(path: Path) -> Spine:
@@ -221,10 +223,6 @@ def encoded_keys(
     return pl.Series("_key", encoded.take(place), pl.Binary)
 
 
-_OLDEST: Final = pl.CompatLevel.oldest()
-_UTC: Final = __import__("datetime").UTC
-
-
 def _key_column(column: pl.Series, type_: DataType, zone: str | None, first_row: int) -> pl.Series:
     dtype, kind = column.dtype, type_.kind
     if dtype == pl.Null:
@@ -232,9 +230,9 @@ def _key_column(column: pl.Series, type_: DataType, zone: str | None, first_row:
     if kind == "time":
         there = column.is_not_null()
         given = column.filter(there)
-        found = instants_of(given, zone, first_row, f"column {column.name!r}")
+        at_us = instants_of(given, zone, first_row, f"column {column.name!r}")
         place = pl.Series(np.cumsum(there.to_numpy()) - 1).set(~there, None)
-        return pl.Series(column.name, found).gather(place.cast(pl.UInt32))
+        return pl.Series(column.name, at_us).gather(place.cast(pl.UInt32))
     if kind == "string" and dtype in (pl.String, pl.Categorical, pl.Enum):
         return column.cast(pl.String)
     if kind == "bool" and dtype == pl.Boolean:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from ..outcomes import RecordCode
 from .base import TegulaError, one_of, shown
+from .datasets import BadDataset, BadSpine, DatasetExists, DatasetMissing
 from .definitions import (
     BadDefault,
     BadDuration,
@@ -107,6 +108,7 @@ from .tables import (
 
 __all__ = [
     "BackfillRunning",
+    "BadDataset",
     "BadDefault",
     "BadDuration",
     "BadEventTime",
@@ -115,6 +117,7 @@ __all__ = [
     "BadParameter",
     "BadRequest",
     "BadSource",
+    "BadSpine",
     "BadType",
     "BadWindow",
     "BrokerUnreachable",
@@ -124,6 +127,8 @@ __all__ = [
     "CheckpointMissing",
     "CheckpointPlaceTaken",
     "CheckpointStoreFault",
+    "DatasetExists",
+    "DatasetMissing",
     "DefinitionErrors",
     "DefinitionFault",
     "DefinitionsUnloadable",

@@ -39,6 +39,7 @@ NAMES = [
     "session",
     "since",
     "sliding",
+    "training_set",
     "tumbling",
 ]
 

@@ -24,6 +24,7 @@ def test_numbers_of_statuses_are_those_of_stored_columns():
         5: "OVERFLOW",
         6: "ERROR",
         7: "NO_ZONE",
+        8: "BEFORE_HISTORY",
     }
 
 
