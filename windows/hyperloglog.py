@@ -19,7 +19,7 @@ from .algebra import Codes, Float64s, Int64s, UInt64s
 INDEX_BITS = 12
 REGISTERS = 1 << INDEX_BITS
 _RANK_BITS = 64 - INDEX_BITS
-_RANKS = _RANK_BITS + 2  # 0 (no hash yet) to 53
+RANKS = _RANK_BITS + 2  # 0 (no hash yet) to 53
 _WEIGHTS = np.ldexp(1.0, -np.arange(1, _RANK_BITS + 1))
 _BLOCK_ROWS = 256  # whose registers are counted at a time, 8 MiB
 _ALPHA = 1 / (2 * np.log(2))
@@ -31,13 +31,18 @@ def registers(hashes: UInt64s, ids: Int64s, count: int) -> Codes:
     >>> registers(np.array([2**52 + 2**50], np.uint64), np.array([0]), 1)[0, :3].tolist()
     [0, 2, 0]
     """
-    index = (hashes >> np.uint64(_RANK_BITS)).astype(np.int64)
-    below = hashes & np.uint64((1 << _RANK_BITS) - 1)
-    # Under 53 bits the conversion to double is exact, and its exponent counts the bits.
-    rank = (_RANK_BITS + 1 - np.frexp(below.astype(np.float64))[1]).astype(np.uint8)
+    index, rank = places_of(hashes)
     greatest = np.zeros(count * REGISTERS, np.uint8)
     np.maximum.at(greatest, ids * REGISTERS + index, rank)
     return greatest.reshape(count, REGISTERS)
+
+
+def places_of(hashes: UInt64s) -> tuple[Int64s, Codes]:
+    """The register that each hash chooses, and its rank there; shape (n,)."""
+    index = (hashes >> np.uint64(_RANK_BITS)).astype(np.int64)
+    below = hashes & np.uint64((1 << _RANK_BITS) - 1)
+    # Under 53 bits the conversion to double is exact, and its exponent counts the bits.
+    return index, (_RANK_BITS + 1 - np.frexp(below.astype(np.float64))[1]).astype(np.uint8)
 
 
 def estimate(registers: Codes) -> Int64s:
@@ -47,8 +52,13 @@ def estimate(registers: Codes) -> Int64s:
     [0]
     """
     blocks = range(0, len(registers), _BLOCK_ROWS)
-    counted = [_shares(registers[at : at + _BLOCK_ROWS]) for at in blocks]
-    shares = np.concatenate([np.zeros((0, _RANKS)), *counted])
+    counted = [_counts(registers[at : at + _BLOCK_ROWS]) for at in blocks]
+    return estimate_of(np.concatenate([np.zeros((0, RANKS), np.int64), *counted]))
+
+
+def estimate_of(counts: Int64s) -> Int64s:
+    """The same from how many of its registers have each rank, shape (k, RANKS), 4096 a row."""
+    shares = counts / REGISTERS
     full = _tau(1.0 - shares[:, -1]) * _WEIGHTS[-1]
     total = (shares[:, 1:-1] * _WEIGHTS).sum(axis=1) + full + _sigma(shares[:, 0])
     with np.errstate(divide="ignore"):
@@ -56,12 +66,12 @@ def estimate(registers: Codes) -> Int64s:
     return numbers
 
 
-def _shares(registers: Codes) -> Float64s:
-    # How large a part of each row's registers has each rank, shape (rows, ranks).
+def _counts(registers: Codes) -> Int64s:
+    # How many of each row's registers have each rank, shape (rows, ranks).
     rows = len(registers)
-    ids = np.arange(rows)[:, None] * _RANKS + registers
-    counts = np.bincount(ids.ravel(), minlength=rows * _RANKS)
-    return counts.reshape(rows, _RANKS) / REGISTERS
+    ids = np.arange(rows)[:, None] * RANKS + registers
+    counts = np.bincount(ids.ravel(), minlength=rows * RANKS)
+    return counts.reshape(rows, RANKS)
 
 
 def _sigma(x: Float64s) -> Float64s:

@@ -25,6 +25,7 @@ from .algebra import (
     Bools,
     Codes,
     Column,
+    Int64s,
     Order,
     Reading,
     StateNeed,
@@ -77,8 +78,7 @@ class OverRows:
         read = self._counting(states, reading)
         inner = _lifted(self.inner, self.kind, params, read.column, read.order, read.counts)
         values, codes = finish(self.inner, inner, params, reading)
-        codes = np.where((read.counts == 0) & (codes == VALUE), NOTHING, codes)
-        return values, np.where(read.overflowed, OVERFLOW, codes).astype(np.uint8)
+        return values, codes_over(codes, read.counts, read.overflowed)
 
     def counted(
         self, states: tuple[States, ...], params: Mapping[str, Any], reading: Reading
@@ -110,6 +110,12 @@ class OverRows:
         self, states: tuple[tuple[Any, ...], ...], params: Mapping[str, Any], reading: Reading
     ) -> Any:
         return _one(self, states, params, reading)
+
+
+def codes_over(codes: Codes, counts: Int64s, overflowed: Bools) -> Codes:
+    """What finishing said of each value over so many rows, and of those that overflowed."""
+    codes = np.where((counts == 0) & (codes == VALUE), NOTHING, codes)
+    return np.where(overflowed, OVERFLOW, codes).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from tegula.engine.plan import Build, compile_view
 from tegula.schemas.signatures import SIGNATURES
 from tegula.windows.algebra import Order, Runs
 from tegula.windows.finish import FeatureColumn, finish
+from tegula.windows.instants import FeatureValues
 from tegula.windows.instants.rows import Asked, EventRows, total_order
-from tegula.windows.instants.values import FeatureValues
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles, Tiles, bounds_of
 from tests.oracle.cases import INPUTS, PARAMS, fits, may_be_over
@@ -51,6 +51,13 @@ def every_aggregate(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
             if fits(name, source) and may_be_over(name, source, kind):
                 made = getattr(agg, name)(*INPUTS[source].given, **PARAMS.get(name, {}))
                 yield f"{name}_{source}", made.over(window)
+
+
+def some_aggregates(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
+    """A few of them, which count, add up, choose and collect."""
+    chosen = ("count_all", "count_x", "sum_x", "sum_n", "min_x", "last_word", "first_n_n")
+    chosen += ("approx_distinct_word", "distinct_n", "approx_quantile_x", "time_since_first_all")
+    return [(name, made) for name, made in every_aggregate(window, kind) if name in chosen]
 
 
 def build_of(features: Iterable[tuple[str, Any]], **options: Any) -> Build:

@@ -4,16 +4,20 @@ Serving reads tiles; a training set has no use for them: it asks once, at many i
 So here events are sorted by key and total order, a window at an instant is a range of rows, and the
 aggregates' own states of ranges are finished as they are when they are served.
 
+* `values`: the way in, `values_at`
 * `rows`: what goes in, and in which order it is kept
 * `timeline`: where in it an instant of a key is
-* `windows`: which rows a window counts at each pair
-* `values`: the way in, `values_at`
-* `arrow`: finished values in the type of their feature
+* `windows`, `counted`: which rows a window counts at each pair, also where order cuts it
+* `visible`: which of them were known by then
+* `states`: the states of ranges of rows, by `prefixes`, `picks`, or for any monoid by `dyadic`
+* `distinct`: how many different values ranges have, without states
+* `finished`, `arrow`: values with their statuses, in the type of their feature
 """
 
 from __future__ import annotations
 
+from .finished import FeatureValues
 from .rows import Asked, EventRows
-from .values import FeatureValues, values_at
+from .values import values_at
 
 __all__ = ["Asked", "EventRows", "FeatureValues", "values_at"]

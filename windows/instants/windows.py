@@ -11,12 +11,14 @@ from ..aggregates.support import binary
 from ..algebra import VALUE, Bools, Int64s
 from ..geometry import Window
 from ..ladder import EVER_START_US
-from ..lifting import expanded, lift_groups, take_order, take_rows, take_values
+from ..lifting import take_values
 from ..shape import Shape
 from ..zoned import ZonedCalendar
 from ..zoned_edges import bounds_by_zone
-from .rows import Asked, EventRows
+from .need import Need
+from .rows import Asked
 from .timeline import Timeline
+from .visible import Visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ class Ranges:
 
 
 def ranges_of(
-    shape: Shape, rows: EventRows, timeline: Timeline, asked: Asked, window: Window
+    shape: Shape, visible: Visible, timeline: Timeline, asked: Asked, window: Window
 ) -> Ranges:
-    """The ranges of `window` at every pair; `rows` are sorted, and `timeline` is theirs.
+    """The ranges of `window` at every pair; `timeline` is that of all rows.
 
     The bounds of a window by each key's own zone are found from the newest name before the instant.
     """
     if isinstance(window, ZonedCalendar):
-        names, pairs = _zones(shape, rows, timeline, asked, window)
+        names, pairs = _zones(shape, visible, timeline, asked, window)
         nothing = np.zeros(len(asked), bool)
         zoned = bounds_by_zone(window, names, pairs, asked.at_us, nothing)
         start_us, end_us, known = zoned.start_us, zoned.end_us, zoned.known
@@ -54,25 +56,13 @@ def ranges_of(
 
 
 def _zones(
-    shape: Shape, rows: EventRows, timeline: Timeline, asked: Asked, window: ZonedCalendar
+    shape: Shape, visible: Visible, timeline: Timeline, asked: Asked, window: ZonedCalendar
 ) -> tuple[list[bytes], Int64s]:
     """The newest names of zones before the instants, and the numbers of the pairs that have one."""
     slot = shape.slots[window.zone_slot]
-    assert slot.input is not None, "a zone is named by a column"
-    ever = np.full(len(asked), EVER_START_US)
-    lo = timeline.before(asked.key, ever)
+    lo = timeline.before(asked.key, np.full(len(asked), EVER_START_US))
     hi = timeline.before(asked.key, window.until(asked.at_us))
-    row, counts = rows_of(rows, asked, lo, hi)
-    column, order = take_rows(rows.inputs[slot.input], row), take_order(rows.order, row)
-    values, codes = LAST.finish((lift_groups(slot.monoid, column, order, counts),), {})
+    state = visible.states(Need(slot.monoid, slot.input), np.arange(len(asked)), lo, hi)
+    values, codes = LAST.finish((state,), {})
     having = np.flatnonzero(codes == VALUE)
     return binary(take_values(values, having)).to_pylist(), having
-
-
-def rows_of(rows: EventRows, asked: Asked, lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s]:
-    """The rows of all ranges that are known at their instants, and how many each range has."""
-    owner, row = expanded(lo, hi)
-    if rows.known_us is not None:
-        known = rows.known_us[row] < asked.at_us[owner]
-        owner, row = owner[known], row[known]
-    return row, np.bincount(owner, minlength=len(lo)).astype(np.int64)

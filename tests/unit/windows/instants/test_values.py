@@ -16,6 +16,9 @@ from tests.support.instants import (
     drawn,
     every_aggregate,
     served,
+    served_known,
+    some_aggregates,
+    with_known,
 )
 
 WINDOWS = {
@@ -50,3 +53,28 @@ def test_oracle_every_aggregate_is_what_serving_gives(name, seed):
     asked = Asked(rng.integers(0, 4, 12), at_us)
     got = values_at(build.shape, rows, asked)
     assert not differences(build.shape, got, served(build.shape, rows, asked))
+
+
+DELAYS = {
+    "landing": lambda rng, size: np.full(size, HOUR_US // 3),
+    "jitter": lambda rng, size: rng.integers(0, HOUR_US // 4, size),
+    "any": lambda rng, size: rng.integers(-HOUR_US, DAY_US, size),
+    "stragglers": lambda rng, size: np.where(rng.random(size) < 0.2, HOUR_US, 0),
+}
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+@pytest.mark.parametrize("name", ["sliding", "own day", "last", "last of", "since", "session"])
+def test_oracle_only_what_was_known_counts(name, delay, seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr("tegula.windows.instants.visible.PATIENCE", int(rng.integers(0, 4)))
+    monkeypatch.setattr("tegula.windows.instants.visible._MORE_PATIENCE", 2)
+    build = build_of(some_aggregates(WINDOWS[name], KINDS.get(name, name)))
+    span_us = 3 * HOUR_US
+    rows = drawn(build, rng, 40, 2, span_us, step_us=int(rng.choice([1, 60_000_000])))
+    known_us = rows.order.event_us + DELAYS[delay](rng, len(rows))
+    rows = with_known(rows, known_us)
+    at_us = rng.choice([*known_us, *known_us + 1, *rng.integers(0, span_us * 2, 30)], 8)
+    asked = Asked(rng.integers(0, 3, 8), at_us)
+    got = values_at(build.shape, rows, asked)
+    assert not differences(build.shape, got, served_known(build.shape, rows, asked))
