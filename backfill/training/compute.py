@@ -16,8 +16,7 @@ from ...engine.plan import Build
 from ...engine.steps.judge import column_of
 from ...schemas.outcomes import Status
 from ...windows.algebra import Bools, Int64s, Order
-from ...windows.instants.rows import Asked, EventRows
-from ...windows.instants.values import FeatureValues, values_at
+from ...windows.instants import Asked, EventRows, FeatureValues, values_at
 from .asked import Part
 
 BEFORE_HISTORY: Final = int(Status.BEFORE_HISTORY)
