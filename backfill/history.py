@@ -73,7 +73,8 @@ class History:
         ids = shards[number % len(shards)].seen_ids
         self._copies = {ordinal: ids.copies(ordinal) for ordinal in self.ordinals.values()}
         self._future = {
-            ordinal: shards[home].verdicts.offsets(ordinal) for ordinal, home in self.homes.items()
+            ordinal: np.unique(np.concatenate([one.verdicts.offsets(ordinal) for one in shards]))
+            for ordinal in self.ordinals.values()
         }
         self.bounds = {name: self._kept.bounds(name) for name in self.ordinals}
         standing = Standing(shards)

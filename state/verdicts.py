@@ -2,7 +2,8 @@
 
 The only verdict that rests on a clock (`engine/steps/first_reading.py` says when it is given). It
 is written, synced, before the batch that it is about goes on: whatever is read again after a crash,
-by the archive or by another build is then judged alike.
+by the archive or by another build is then judged alike. Every shard of the worker that reads the
+partition has these rows; any one of them is enough.
 
     0 u32 | `v` | partition ordinal u32 | first offset u64     →   offsets u64 each, ascending
 

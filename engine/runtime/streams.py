@@ -89,7 +89,7 @@ class StreamReader:
             self._registry.put_progress(_unique(self.stream.name), {}, self._now_us())
         self._whole = has_one_home(self._registry, self.stream)
         self._number = stream
-        self._first = FirstReading(standing, lambda ordinal: standing.own(self._home(ordinal)))
+        self._first = FirstReading(standing)
         if self._whole and standing.worker.owns(stream % standing.shard_count):
             ids = standing.own(stream % standing.shard_count).seen_ids
             within_us = self.stream.unique_within_us

@@ -6,33 +6,27 @@ everything behind it would expire. So a record stamped more than the stream's `a
 wall clock when it is first read is future.
 
 A verdict that rests on a clock would differ the next time, so it is given once. One against a
-record is kept in its partition's shard before the batch goes on; the archive holds it too, for a
-state that is older than the archive (restored from a copy). One for it needs no row: what is before
-a position that some shard or the archive has reached was read, and stands; what is after all of
-them has left no trace, and is read for the first time again.
+record is kept before the batch goes on, in every shard of the worker that reads it: it is rare, and
+a shard that is lost must not take it along. The archive holds it too, for a state that is older
+than the archive (restored from a copy). One for it needs no row: what is before a position that
+some shard or the archive has reached was read, and stands; what is after all of them has left no
+trace, and is read for the first time again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ...connectors.decode import DecodedBatch
-from ...state.shard import Shard
 from ...windows.algebra import Bools, Int64s
 from .standing import Standing
 
 
 class FirstReading:
-    """One stream's verdicts by the clock, by its partitions' ordinals.
+    """One stream's verdicts by the clock, by ordinals of partitions; for who reads these."""
 
-    `home` gives the shard where a partition's verdicts are kept.
-    """
-
-    def __init__(self, standing: Standing, home: Callable[[int], Shard]) -> None:
+    def __init__(self, standing: Standing) -> None:
         self._standing = standing
-        self._home = home
         self._future: dict[int, Int64s] = {}
         self._read: dict[int, int] = {}
 
@@ -42,9 +36,9 @@ class FirstReading:
         `future` are the offsets of records that are future in the archive, from where the partition
         is read on. Verdicts about records before `kept_from`, where the log begins, are forgotten.
         """
-        verdicts = self._home(ordinal).verdicts
-        verdicts.forget(ordinal, kept_from)
-        future = np.union1d(verdicts.offsets(ordinal), future)
+        for shard in self._standing.shards:
+            shard.verdicts.forget(ordinal, kept_from)
+            future = np.union1d(shard.verdicts.offsets(ordinal), future)
         self._future[ordinal] = future
         applied = self._standing.reached(ordinal)
         judged = int(future[-1]) + 1 if len(future) else 0
@@ -69,6 +63,7 @@ class FirstReading:
         return future if future.any() else None
 
     def _keep(self, ordinal: int, offsets: Int64s) -> None:
-        self._home(ordinal).verdicts.add(ordinal, offsets)
+        for shard in self._standing.shards:
+            shard.verdicts.add(ordinal, offsets)
         known = self._future.get(ordinal)
         self._future[ordinal] = offsets if known is None else np.concatenate((known, offsets))

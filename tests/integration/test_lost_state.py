@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 
 import tegula as tg
 from tegula import agg
+from tegula.connectors.local_reader import LocalReader
+from tegula.connectors.rfc3339 import parse_one
+from tegula.connectors.source import RawBatch
 from tegula.engine.runtime.clock import ScriptedClock, now_us
 from tegula.engine.runtime.engine import Engine
 from tegula.engine.runtime.housekeeping import outcomes
 from tegula.engine.settings import Settings
 from tegula.schemas.errors import StateError
+from tegula.schemas.time import DAY_US
 from tegula.state.keys import encode_key, shard_of
 from tests.support.engines import Project
 
@@ -78,6 +85,39 @@ def test_copy_counts_once_where_the_shard_that_knew_of_it_was_lost(tmp_path: Pat
         found = driver.outcomes("spend")
         assert sum(driver.read(COUNTS, {"card_id": cards}).values["spend:events"]) == 1
         assert (found["read"], found["folded"], found["duplicate"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("lost", range(SHARDS))
+def test_verdict_of_the_clock_stands_where_the_shard_that_knew_of_it_was_lost(
+    tmp_path: Path, lost: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Read again later, before it was archived, the record would be future no more."""
+    poll = LocalReader.poll
+
+    def stamped_by_producer(reader: LocalReader, rows_max: int) -> RawBatch | None:
+        """As it comes from a topic whose producers set the time of their records."""
+        batch = poll(reader, rows_max)
+        if batch is None:
+            return None
+        times = [parse_one(orjson.loads(payload or b"{}")["at"]) for payload in batch.payloads]
+        return replace(batch, log_us=np.array(times, np.int64), stamped_by_producer=True)
+
+    monkeypatch.setattr(LocalReader, "poll", stamped_by_producer)
+    began_us = parse_one("2024-01-01T00:00:00Z")
+    rows = [{"card_id": f"c{n}", "at": f"2024-01-0{1 + n % 2}T00:00:00Z"} for n in range(40)]
+    with tg.TestDriver(SPEND, home=tmp_path, shards=SHARDS, at=began_us) as driver:
+        driver.send("payments", rows, partition="0")
+        driver.settle()
+        assert (driver.outcomes("spend")["folded"], driver.outcomes("spend")["read"]) == (20, 40)
+        driver.crash()
+    shutil.rmtree(tmp_path / ".tegula" / "state" / f"shard-{lost:02}")
+    with tg.TestDriver(SPEND, home=tmp_path, shards=SHARDS, at=began_us + 2 * DAY_US) as driver:
+        driver.settle()
+        found = driver.outcomes("spend")
+        assert found["read"] == found["folded"] + found["dead_lettered"] == 40
+        values = driver.read(SPEND, {"card_id": [row["card_id"] for row in rows]}).values
+        assert sum(values["spend:events"]) == found["folded"]
+        assert found["folded"] in (20, 40)  # all as the first time, or all as if for the first time
 
 
 def test_commit_that_was_written_and_said_to_have_failed_is_not_undone_by_the_end(tmp_path):
