@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..state.fold import Gathered, in_seconds, settled
 from ..windows.algebra import NULL, OVERFLOW, Bools, Int64s, Prunable, Reading, Values
 from ..windows.algebra import finish as finish_states
 from ..windows.finish import to_python
-from ..windows.ladder import EVER, INSTANT, RUNG_US, WIDTH_US
+from ..windows.ladder import EVER, EVER_START_US, INSTANT, RUNG_US, WIDTH_US
 from ..windows.over import OverSession
 from ..windows.segments import first_kept_hour
 from ..windows.shape import Shape, Slot, WindowedFeature
@@ -52,7 +52,7 @@ class Settled:
         """
         key, tiles = settled(shape, in_seconds(shape, gathered), horizon_us)
         if shape.retention_us is None:
-            return Settled(key, tiles)
+            return _all_before_as_one(shape, key, tiles, horizon_us)
         # What is dropped of a tile at retention's end depends on when it was folded, and retention
         # may have been longer or shorter (`history` is changed in place); nobody reads it.
         looked_at_us = horizon_us if kept_us is None else kept_us
@@ -79,6 +79,18 @@ class Settled:
         """Only the tiles of these keys; bool, one a key."""
         kept = np.flatnonzero(wanted[self.key])
         return Settled(self.key[kept], self.tiles.take(kept))
+
+
+def _all_before_as_one(shape: Shape, key: Int64s, tiles: Tiles, horizon_us: Int64s) -> Settled:
+    """What no window reaches whole any more, in the tile of all before.
+
+    There it is earlier or later: a tile goes when its end is past, and how wide it is by then
+    depends on when it was folded.
+    """
+    past = tiles.start_us + shape.reach_us < horizon_us[key]
+    start_us = np.where(past, EVER_START_US, tiles.start_us)
+    rung = np.where(past, EVER, tiles.rung).astype(tiles.rung.dtype)
+    return Settled(*group(shape, key, replace(tiles, start_us=start_us, rung=rung)))
 
 
 def counts_differ(stored: Settled, made: Settled, key_count: int) -> Mapping[int, str]:

@@ -63,6 +63,19 @@ def test_how_a_state_was_folded_makes_no_difference(pair, seed):
     assert differences((two, one)) == []
 
 
+@pytest.mark.parametrize("shape", [SHAPE])
+def test_coarse_tile_that_is_kept_longer_than_a_finer_one_makes_no_difference(pair):
+    """Within the minute no window ends any more; the whole minute goes when its end is past."""
+    one, two = pair
+    for feeder in pair:
+        feeder.commit([(b"a", NOON + 5 * SECOND, 1.0), (b"b", NOON, 1.0)])
+    two.fold([b"a"], NOON + HOUR // 2)
+    for feeder in pair:
+        feeder.fold([b"a", b"b"], NOON + HOUR + MINUTE + 30 * SECOND)
+    assert differences(pair) == []
+    assert differences((two, one)) == []
+
+
 @pytest.mark.parametrize("shape", [shape_of(["count", "sum"], [Sliding(HOUR, MINUTE)])])
 def test_key_that_a_fold_left_nothing_of_is_compared_from_its_new_events_on(pair):
     """No row tells its horizon any more; that it may have been folded, all other keys tell."""
