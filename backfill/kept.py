@@ -21,7 +21,6 @@ from ..engine.runtime.sources import open_log
 from ..engine.settings import Settings
 from ..schemas.errors import SourceError, TegulaError
 from ..state.archive_files import ArchiveFiles
-from ..state.delta_files import read_rows
 from ..windows.tiles import NEVER_US
 
 ROWS_MAX: Final = 131_072
@@ -107,7 +106,7 @@ class KeptEvents:
         spans = self._files.spans(partition, 0)
         if not spans or self.bounds(partition).first == 0:
             return NEVER_US
-        first = next(read_rows(spans[0].path, ["_offset", "_watermark_us"], 1, 0))
+        first = next(spans[0].rows(["_watermark_us"], 0, 1))
         return int(first["_watermark_us"].cast(int)[0]) + self.stream.disorder_us
 
     def read(self, ends: Mapping[str, int]) -> Iterator[DecodedBatch]:

@@ -23,7 +23,6 @@ from ..schemas.outcomes import RecordCode
 from ..schemas.redriven import COPY, LATE
 from ..schemas.time import format_duration
 from ..state.archive_files import ArchiveFiles, FileSpan
-from ..state.delta_files import read_rows
 
 EXPIRED: Final = "expired"
 """The code of an event that a view found too old."""
@@ -84,7 +83,7 @@ def dead(settings: Settings, stream: StreamPlan, choice: Choice) -> Iterator[Fou
     for span in choice.spans(_files(settings, stream)):
         if not span.bad_count:
             continue
-        for rows in read_rows(span.path, _OWN, _READ_ROWS, choice.first_offset):
+        for rows in span.rows(_OWN, choice.first_offset, _READ_ROWS):
             for row in rows.filter(bad & choice.condition).select(_OWN).iter_rows():
                 yield Found(span.partition, *row)
 
@@ -106,7 +105,7 @@ def expired(
     late &= (counts_until_us < pl.col("_watermark_us")) & choice.condition
     schema = {name: dtype.polars for name, dtype in stream.schema.items()}
     for span in choice.spans(_files(settings, stream)):
-        for rows in read_rows(span.path, [*own, *schema], _READ_ROWS, choice.first_offset):
+        for rows in span.rows([*own, *schema], choice.first_offset, _READ_ROWS):
             missing = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
             found = rows.with_columns(missing)
             found = found.with_columns(pl.col(name).cast(t) for name, t in schema.items())

@@ -101,6 +101,7 @@ def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
         "registry_fault": report.get("registry_fault"),
         "disk_fault": (report.get("disk") or {}).get("fault"),
         "checkpoints": report.get("checkpoints"),
+        "maintenance": report.get("maintenance"),
     }
 
 
@@ -201,6 +202,8 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
             count = number(len(engine["mirror_rewrites"]))
             say(f"Too many changes waited: of {count} shards all online rows are written anew.")
         _print_checkpoints(engine["checkpoints"] or {})
+        if (engine["maintenance"] or {}).get("fault"):
+            say(f"The lake is not maintained: {engine['maintenance']['fault']['message']}", "red")
         if engine["registry_fault"]:
             say("The engine does not reach its registry, and goes on as it was told last.", "red")
     _print_disk(facts)

@@ -289,6 +289,23 @@ def checkpoint(
 
 
 @app.command(rich_help_panel="Operating")
+def maintain(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what there is to do, and no more.")
+    ] = False,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Merge small files of the lake, and delete what was merged; beside engine and readers.
+
+    Example: `tegula maintain --dry-run`. The engine does it by itself: `maintain_interval_s`.
+    """
+    from .maintain import maintain as run
+
+    _end(run(project, dry_run, json))
+
+
+@app.command(rich_help_panel="Operating")
 def state(
     words: Annotated[list[str], typer.Argument(help="What to do: `verify` it.", metavar="verify")],
     sample: Annotated[

@@ -175,6 +175,12 @@ GROUPS: Final[Mapping[str, Sequence[Limit]]] = {
             "the engine takes no more of the stream",
             "test_writer_holds_the_source_back_only_past_its_bound",
         ),
+        _of(
+            "a file of the lake, merged of small ones",
+            "maintain_file_bytes",
+            "the next one is begun",
+            "test_runs_are_about_as_large_as_wanted",
+        ),
         Limit(
             "commits that wait in memory for the online store",
             bytes_text(mirroring.WAITING_BYTES_MAX),

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     """How many are kept there; older ones are deleted."""
     checkpoint_options: dict[str, str] = Field(default_factory=dict, repr=False)
     """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
+    maintain_interval_s: float = Field(3600.0, ge=0, le=31 * 86_400)
+    """How often the engine merges small files of the lake and deletes old ones; 0: never."""
+    maintain_file_bytes: int = Field(128 << 20, ge=32 << 20, le=4 << 30)
+    """The size that files of the lake are merged up to."""
+    maintain_retention_s: float = Field(86_400.0, ge=3600)
+    """How long files stay that were merged: for who has listed them before."""
     disk_free_min_bytes: int | None = Field(None, ge=0)
     """With less free on a disk under `home`, no events are taken in; 0: off.
 

@@ -35,6 +35,7 @@ def engine_metrics(report_path: Path) -> Iterator[Metric]:
     yield _mirror_lag(report)
     yield from _disk(report.get("disk") or {})
     yield from _checkpoints(report.get("checkpoints") or {})
+    yield from _maintenance(report.get("maintenance") or {})
 
 
 def _at(report: Mapping[str, Any]) -> int:
@@ -132,5 +133,18 @@ def _checkpoints(report: Mapping[str, Any]) -> Iterator[Metric]:
     yield gauge(
         "tegula_checkpoint_failing",
         "Whether the last checkpoint that was tried failed.",
+        float(report.get("fault") is not None),
+    )
+
+
+def _maintenance(report: Mapping[str, Any]) -> Iterator[Metric]:
+    yield gauge(
+        "tegula_maintenance_last_seconds",
+        "Of when the lake was last maintained; 0 if it never was.",
+        (report.get("last_us") or 0) / 1e6,
+    )
+    yield gauge(
+        "tegula_maintenance_failing",
+        "Whether the last maintenance of the lake met a fault.",
         float(report.get("fault") is not None),
     )

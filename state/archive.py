@@ -32,6 +32,7 @@ from ..windows.tiles import NEVER_US
 from .dead_letter import DeadLetter, DeadRecord
 from .delta import Mark, MarkedTable
 from .delta_files import Part
+from .lake import Lake, as_lake
 
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -120,7 +121,7 @@ class Archive:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | Lake,
         stream: str,
         schema: Mapping[str, DataType],
         *,
@@ -131,7 +132,7 @@ class Archive:
         self._disorder_us = disorder_us
         self._dead_letter = dead_letter
         self._table = MarkedTable(
-            archive_path(root, stream),
+            as_lake(root).below(archive_path(stream)),
             archive_columns(schema),
             partition_by=("_date", "_partition"),
             app=stream,
@@ -217,9 +218,9 @@ class Archive:
         return ArchivePlace(rows.next_offset, watermark_us)
 
 
-def archive_path(root: Path, stream: str) -> Path:
-    """Where a stream's archive lies under the root of the Delta tables."""
-    return root / "log" / stream
+def archive_path(stream: str) -> str:
+    """Where a stream's archive lies in the lake."""
+    return f"log/{stream}"
 
 
 def archive_columns(schema: Mapping[str, DataType]) -> pa.Schema:

@@ -3,25 +3,31 @@
 This is the port through which the archive becomes a log again (`connectors/archive.py` says what
 it asks for). Files are found by Delta's own statistics of `_offset`, so a replay that begins at a
 position opens no file before it; a file is read a piece of a row group at a time. Reading needs no
-writer, and sees what was committed when it last looked.
+writer, and sees what was committed when it last looked. A file that was merged with its neighbours
+since, and then deleted, is read where its rows are now.
+
+Promise: all rows or a named error. A file that is gone, torn or shorter than it was is
+`TableFileLost`, with the offsets that it held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ..schemas.errors import TableDamaged
+from ..schemas.errors import TableDamaged, TableFileLost
 from ..schemas.redriven import is_redriven
 from ..schemas.types import DataType
 from .archive import archive_columns, archive_path
 from .delta import MarkedTable
-from .delta_files import read_rows
+from .delta_files import path_of, read_rows
+from .lake import Lake, as_lake
 
 _READ_BACK = ("_offset", "_log_us")
 _READ_BACK_BAD = ("_code", "_reason", "_raw")
@@ -33,7 +39,8 @@ _READ_BACK_CHANGED = ("_change",)
 class FileSpan:
     """One file: rows of one partition with offsets in [first_offset, last_offset], ascending."""
 
-    path: Path
+    lake: Lake
+    path: str
     partition: str
     first_offset: int
     last_offset: int
@@ -43,6 +50,8 @@ class FileSpan:
     first_log_us: int
     size_bytes: int
     schema: Mapping[str, pl.DataType]
+    relist: Callable[[], Sequence[FileSpan]]
+    """The partition's files as they are now."""
 
     def read(self, from_offset: int, rows_max: int) -> Iterator[pl.DataFrame]:
         """Rows at or after `from_offset`, ascending by offset, at most `rows_max` a time.
@@ -58,14 +67,60 @@ class FileSpan:
             *(_READ_BACK_CHANGED if self.changed_count else ()),
             *(_READ_BACK_REDRIVEN if is_redriven(self.partition) else ()),
         )
-        last = from_offset - 1
-        for rows in read_rows(self.path, [*own, *self.schema], rows_max, from_offset):
-            offsets = rows["_offset"]
-            if not offsets.is_sorted() or int(offsets[0]) <= last:
-                detail = f"the file does not ascend after offset {last}"
-                raise TableDamaged(where=str(self.path), detail=detail)
-            last = int(offsets[-1])
+        for rows in self.rows([*own, *self.schema], from_offset, rows_max):
             yield rows.select(*own, *(self._column(name, rows) for name in self.schema))
+
+    def rows(
+        self, columns: Sequence[str], from_offset: int, rows_max: int
+    ) -> Iterator[pl.DataFrame]:
+        """As `read`, with `columns`, those of them that the file has, and `_offset`."""
+        wanted = columns if "_offset" in columns else ["_offset", *columns]
+        last, count = from_offset - 1, 0
+        try:
+            for rows in read_rows(self.lake, self.path, wanted, rows_max, from_offset):
+                offsets = rows["_offset"]
+                if not offsets.is_sorted() or int(offsets[0]) <= last:
+                    detail = f"the file does not ascend after offset {last}"
+                    raise TableDamaged(where=self._where, detail=detail)
+                last, count = int(offsets[-1]), count + rows.height
+                yield rows
+        except TableFileLost as fault:
+            if fault.is_gone and (now := self._merged_into()):
+                yield from self._rows_of(now, wanted, last + 1, rows_max)
+                return
+            raise self._lost(fault.got, last + 1) from fault.__cause__
+        whole = from_offset > self.first_offset or count == self.row_count
+        if from_offset <= self.last_offset and not (whole and last == self.last_offset):
+            raise self._lost(f"it ends early: {count} of {self.row_count} rows", last + 1)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.lake.name}/{self.path}"
+
+    def _lost(self, detail: str, first: int) -> TableFileLost:
+        first = max(first, self.first_offset)
+        lost = f"offsets {first} to {self.last_offset} of partition {self.partition}"
+        return TableFileLost(where=self._where, detail=detail, lost=lost)
+
+    def _merged_into(self) -> Sequence[FileSpan]:
+        """The files that hold this one's rows now; none if the table still names this one."""
+        now = self.relist()
+        if any(span.path == self.path for span in now):
+            return ()
+        return [
+            span
+            for span in now
+            if span.first_offset <= self.last_offset and span.last_offset >= self.first_offset
+        ]
+
+    def _rows_of(
+        self, spans: Sequence[FileSpan], columns: Sequence[str], from_offset: int, rows_max: int
+    ) -> Iterator[pl.DataFrame]:
+        for span in spans:
+            for rows in span.rows(columns, from_offset, rows_max):
+                kept = rows.filter(pl.col("_offset") <= self.last_offset)
+                if kept.height:
+                    yield kept
 
     def _column(self, name: str, rows: pl.DataFrame) -> pl.Expr:
         present = pl.col(name) if name in rows.columns else pl.lit(None).alias(name)
@@ -75,10 +130,11 @@ class FileSpan:
 class ArchiveFiles:
     """The files of one stream's archive; not safe for several threads."""
 
-    def __init__(self, root: Path, stream: str, schema: Mapping[str, DataType]) -> None:
+    def __init__(self, root: Path | Lake, stream: str, schema: Mapping[str, DataType]) -> None:
+        self._anew = partial(ArchiveFiles, root, stream, schema)
         self._schema = {name: dtype.polars for name, dtype in schema.items()}
         self._table = MarkedTable(
-            archive_path(root, stream),
+            as_lake(root).below(archive_path(stream)),
             archive_columns(schema),
             partition_by=("_date", "_partition"),
             app=stream,
@@ -101,6 +157,8 @@ class ArchiveFiles:
         self._table.refresh()
         if self._table.version != self._version:
             self._spans = self._list()
+            for partition in self._spans:
+                self._table.mark(partition)  # now: Delta's log of this version may go later
             self._version = self._table.version
 
     def partitions(self) -> tuple[str, ...]:
@@ -123,11 +181,18 @@ class ArchiveFiles:
         spans = self._spans.get(partition, ())
         return tuple(span for span in spans if span.last_offset >= from_offset)
 
+    def _relist(self, partition: str) -> Sequence[FileSpan]:
+        """The partition's files as they are now, for a span that may outlive this listing."""
+        files = self._anew()
+        files.refresh()
+        return files.spans(partition, 0)
+
     def _list(self) -> dict[str, tuple[FileSpan, ...]]:
         spans: dict[str, list[FileSpan]] = {}
         for file in self._table.files():
             span = FileSpan(
-                path=self._table.file_path(file),
+                lake=self._table.lake,
+                path=path_of(file),
                 partition=file["partition._partition"],
                 first_offset=file["min._offset"],
                 last_offset=file["max._offset"],
@@ -137,6 +202,7 @@ class ArchiveFiles:
                 first_log_us=file["min._log_us"],
                 size_bytes=file["size_bytes"],
                 schema=self._schema,
+                relist=partial(self._relist, file["partition._partition"]),
             )
             spans.setdefault(span.partition, []).append(span)
         for partition, found in spans.items():
@@ -144,7 +210,7 @@ class ArchiveFiles:
             for before, after in pairwise(found):
                 if after.first_offset <= before.last_offset:
                     detail = f"offset {after.first_offset} of partition {partition} is in two files"
-                    raise TableDamaged(where=str(self._table.path), detail=detail)
+                    raise TableDamaged(where=self._table.lake.name, detail=detail)
         return {partition: tuple(found) for partition, found in spans.items()}
 
 

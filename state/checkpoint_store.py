@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ..schemas.errors import CheckpointStoreFault
+from .durable import sync_file
 
 MANIFEST: Final = "manifest.json"
 FILES: Final = "files"
@@ -132,12 +133,3 @@ def refusals(where: str) -> Iterator[None]:
         yield
     except OSError as fault:
         raise CheckpointStoreFault(where=where, detail=str(fault)) from fault
-
-
-def sync_file(path: Path) -> None:
-    """Make a file's bytes, or a folder's entries, survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

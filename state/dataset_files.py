@@ -19,7 +19,9 @@ from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..schemas.errors import BadSpine, DatasetExists
-from .delta_files import Part, sync, usable, write_file
+from .delta_files import Part, usable, write_file
+from .durable import sync_file
+from .lake import LocalLake
 
 FILE_ROWS: Final = 1 << 20
 """Rows of a file at most; a file is in memory while it is written."""
@@ -69,7 +71,7 @@ class DatasetWriter:
 
     def _write(self, rows: pl.DataFrame) -> None:
         name = f"part-{len(self._actions):05}.parquet"
-        action = write_file(self.building, Part({}, rows), name)
+        action = write_file(LocalLake(self.building), Part({}, rows), name)
         with usable(self.building), (self.building / action.path).open("rb") as file:
             self.hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
         self._actions.append(action)
@@ -100,7 +102,7 @@ class DatasetWriter:
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 self.building.replace(self.folder)
-            sync(self.folder.parent)
+            sync_file(self.folder.parent)
 
     def drop(self) -> None:
         """Forget what was written; harmless after `put`."""

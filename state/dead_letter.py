@@ -17,7 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from .delta import Mark, MarkedTable
-from .delta_files import Part, read_rows
+from .delta_files import Part, path_of, read_rows
+from .lake import Lake, as_lake
 
 COLUMNS: Final = pa.schema(
     [
@@ -50,9 +51,13 @@ class DeadRecord:
 class DeadLetter:
     """One stream's dead letter; not safe for several threads. Opening it writes nothing."""
 
-    def __init__(self, root: Path, stream: str, *, writer: str = "") -> None:
+    def __init__(self, root: Path | Lake, stream: str, *, writer: str = "") -> None:
         self._table = MarkedTable(
-            root / "dead_letter" / stream, COLUMNS, partition_by=(), app=stream, writer=writer
+            as_lake(root).below(f"dead_letter/{stream}"),
+            COLUMNS,
+            partition_by=(),
+            app=stream,
+            writer=writer,
         )
 
     def append(self, records: Iterable[DeadRecord], next_offsets: Mapping[str, int]) -> int:
@@ -114,7 +119,7 @@ class DeadLetter:
         self._table.refresh()
         for file in reversed(self._table.files()):
             if offset is None or file["min.offset"] <= offset <= file["max.offset"]:
-                yield from read_rows(self._table.file_path(file))
+                yield from read_rows(self._table.lake, path_of(file))
 
 
 def _frame(records: Iterable[DeadRecord]) -> pl.DataFrame:

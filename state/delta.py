@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..schemas.errors import TableLost, TableMismatch, TableUnwritable
-from .delta_files import Part, sync, usable, write_file
+from .delta_files import Part, list_files, sync_log, usable, write_file
+from .lake import Lake
+
+MAINTENANCE: Final = "tegula.maintenance"
+"""The transaction of every commit that removes files: Delta refuses the second of two at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Mark:
 
 
 class MarkedTable:
-    """One Delta table under `path`, created when first written; not safe for several threads.
+    """One Delta table, `lake`, created when first written; not safe for several threads.
 
     `columns` is the schema, `partition_by` some of its names, `app` the prefix of the marks' names
     (`app/partition`), `writer` names the writing process in each commit's metadata. Columns that
@@ -45,35 +47,38 @@ class MarkedTable:
 
     def __init__(
         self,
-        path: Path,
+        lake: Lake,
         columns: pa.Schema,
         *,
         partition_by: tuple[str, ...],
         app: str,
         writer: str,
     ) -> None:
-        self.path = path
+        self.lake = lake
         self._columns = columns
         self._partition_by = list(partition_by)
         self._app = app
         self._writer = writer
+        self._options = None if lake.options is None else dict(lake.options)
         self._table: DeltaTable | None = None
         self._conforms = False
         self._seen: dict[str, Mark] = {}
+        self._known: dict[str, Mark | None] = {}  # marks, as of version …
+        self._known_version = -1
 
     @property
     def exists(self) -> bool:
         """Whether there is a table."""
-        return DeltaTable.is_deltatable(str(self.path))
+        return DeltaTable.is_deltatable(self.lake.name, self._options)
 
     def refresh(self) -> None:
         """Take in what has been committed, by whomever. Raises `TableUnwritable`, `TableLost`."""
         try:
-            with usable(self.path):
+            with usable(self.lake.name):
                 if self._table is not None:
                     self._table.update_incremental()
                 elif self.exists:
-                    self._table = DeltaTable(str(self.path))
+                    self._table = DeltaTable(self.lake.name, storage_options=self._options)
             now = {partition: self._read_mark(partition) for partition in self._seen}
         except TableUnwritable:
             self._forget()
@@ -82,7 +87,7 @@ class MarkedTable:
             mark = now[partition]
             if mark is None or mark.next_offset < seen.next_offset:
                 raise TableLost(
-                    where=str(self.path),
+                    where=self.lake.name,
                     partition=partition,
                     got=f"rows up to offset {mark.next_offset}" if mark else "no rows",
                     expected=f"rows up to offset {seen.next_offset}",
@@ -125,13 +130,8 @@ class MarkedTable:
         """
         if self._table is None:
             return []
-        with usable(self.path):
-            files = pa.table(self._table.get_add_actions(flatten=True)).to_pylist()
-        return sorted(files, key=lambda file: (file["modification_time"], file["path"]))
-
-    def file_path(self, file: Mapping[str, Any]) -> Path:
-        """Where one of `files` lies; Delta writes paths percent-encoded."""
-        return self.path / unquote(file["path"])
+        with usable(self.lake.name):
+            return list_files(self._table)
 
     def append(self, parts: Sequence[Part], marks: Mapping[str, Mark]) -> None:
         """Append a file for each part and move `marks`, in one commit; durable on return.
@@ -149,9 +149,9 @@ class MarkedTable:
         try:
             types = self._types(table)
             added: list[AddAction | RemoveAction] = [
-                write_file(self.path, _filled(part, types)) for part in parts
+                write_file(self.lake, _filled(part, types)) for part in parts
             ]
-            with usable(self.path):
+            with usable(self.lake.name):
                 table.create_write_transaction(
                     added,
                     mode="append",
@@ -161,15 +161,18 @@ class MarkedTable:
                         custom_metadata={"tegula.writer": self._writer},
                         app_transactions=transactions,
                     ),
+                    # Old entries go with maintenance, which makes a checkpoint durable before.
+                    post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
                 )
                 table.update_incremental()
-                for version in range(before + 1, table.version() + 1):
-                    sync(self.path / "_delta_log" / f"{version:020}.json")
-                sync(self.path / "_delta_log")
+                sync_log(self.lake, before, table.version())
         except TableUnwritable:
             self._forget()
             raise
         self._seen.update(marks)
+        if table.version() == before + 1:  # nobody else has committed meanwhile
+            self._known.update(marks)
+            self._known_version = table.version()
 
     def drop(self, predicate: str, kept_hours: int = 7 * 24) -> int:
         """Delete the rows of whole partitions, by a condition in SQL; returns how many files went.
@@ -180,10 +183,14 @@ class MarkedTable:
         self.refresh()
         if self._table is None:
             return 0
-        with usable(self.path):
-            dropped = int(self._table.delete(predicate).get("num_removed_files", 0))
+        # Files that are being merged meanwhile would come back: one of the two is refused.
+        alone = Transaction(MAINTENANCE, self._table.version() + 1)
+        with usable(self.lake.name):
+            done = self._table.delete(
+                predicate, commit_properties=CommitProperties(app_transactions=[alone])
+            )
             self._table.vacuum(kept_hours, dry_run=False)
-        return dropped
+        return int(done.get("num_removed_files", 0))
 
     def _types(self, table: DeltaTable) -> dict[str, pl.DataType]:
         """What a file of the table holds: every column but those that it is partitioned by."""
@@ -194,28 +201,35 @@ class MarkedTable:
         """What the library believes of the table may be wrong: it is to be read anew."""
         self._table = None
         self._conforms = False
+        self._known_version = -1
 
     def _name(self, partition: str) -> str:
         return f"{self._app}/{partition}"
 
     def _read_mark(self, partition: str) -> Mark | None:
+        """The partition's mark at this version; the library reads Delta's log for each."""
         if self._table is None:
             return None
-        with usable(self.path):
-            last_offset = self._table.transaction_version(self._name(partition))
-            value = self._table.transaction_version(f"{self._name(partition)}#value")
-        return None if last_offset is None else Mark(last_offset + 1, value or 0)
+        if self._known_version != self._table.version():
+            self._known, self._known_version = {}, self._table.version()
+        if partition not in self._known:
+            with usable(self.lake.name):
+                last_offset = self._table.transaction_version(self._name(partition))
+                value = self._table.transaction_version(f"{self._name(partition)}#value")
+            mark = None if last_offset is None else Mark(last_offset + 1, value or 0)
+            self._known[partition] = mark
+        return self._known[partition]
 
     def _open_or_create(self) -> DeltaTable:
         if self._table is None:
-            with usable(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+            with usable(self.lake.name):
                 self._table = DeltaTable.create(
-                    str(self.path),
+                    self.lake.name,
                     Schema.from_arrow(self._columns),
                     mode="ignore",
                     partition_by=self._partition_by,
                     name=self._app,
+                    storage_options=self._options,
                 )
         if not self._conforms:
             self._add_columns(self._table)
@@ -229,14 +243,14 @@ class MarkedTable:
             known = there.get(field.name, field)
             if known.type != field.type:
                 raise TableMismatch(
-                    where=str(self.path),
+                    where=self.lake.name,
                     column=field.name,
                     got=str(known.type),
                     expected=str(field.type),
                 )
         added = [field for field in wanted if field.name not in there]
         if added:
-            with usable(self.path):
+            with usable(self.lake.name):
                 table.alter.add_columns(added)
 
 

@@ -23,7 +23,8 @@ from deltalake import Schema
 
 from ..schemas.errors import TableLost
 from .delta import Mark, MarkedTable
-from .delta_files import Part, read_rows
+from .delta_files import Part, path_of, read_rows
+from .lake import Lake, as_lake
 
 _INSTANT: Final = pa.timestamp("us", "UTC")
 
@@ -81,8 +82,8 @@ class ServedTable:
     Opening it writes nothing.
     """
 
-    def __init__(self, root: Path, service: str, *, writer: str = "") -> None:
-        self._path = served_path(root, service)
+    def __init__(self, root: Path | Lake, service: str, *, writer: str = "") -> None:
+        self._lake = as_lake(root).below(served_path(service))
         self._service = service
         self._writer = writer
         self._columns = OWN_COLUMNS
@@ -127,14 +128,14 @@ class ServedTable:
         for file in reversed(self._table.files()):
             if file["partition._date"] < first.date():
                 continue
-            for rows in read_rows(self._table.file_path(file)):
+            for rows in read_rows(self._lake, path_of(file)):
                 kept = rows.filter(pl.col("_served") >= first)
                 if kept.height:
                     yield kept
 
     def _opened(self) -> MarkedTable:
         return MarkedTable(
-            self._path,
+            self._lake,
             self._columns,
             partition_by=(_DATE,),
             app=self._service,
@@ -151,9 +152,9 @@ class ServedTable:
             self._table.refresh()
 
 
-def served_path(root: Path, service: str) -> Path:
-    """Where a service's served log lies under the root of the Delta tables."""
-    return root / "served" / service
+def served_path(service: str) -> str:
+    """Where a service's served log lies in the lake."""
+    return f"served/{service}"
 
 
 def _named(frame: pl.DataFrame, types: Mapping[str, str]) -> pl.DataFrame:

@@ -31,6 +31,7 @@ from .clock import Clock
 from .ending import Ending
 from .home import write_report
 from .ingest import Ingest
+from .maintaining import Maintaining
 from .mirroring import Mirrors
 from .streams import StreamReader
 
@@ -85,6 +86,7 @@ class Housekeeping:
         self._started_us = engine.now_us()
         self._rate = _Rate(engine.now_us(), 0, 0.0)
         self._scales = Scales()
+        self._maintaining = Maintaining(engine)
         self._path = report_path(engine.settings.engine_status_path, engine.worker)
         self._holds = False
         self._stop = threading.Event()
@@ -108,6 +110,7 @@ class Housekeeping:
         self._engine.survey()
         builds = [build.id for build in self._engine.deployed.builds]
         self._engine.checkpointing.turn()
+        self._maintaining.turn()
         self._scales.turn(self._engine.shards, builds)
         self._tell(self._engine.disk.fault)
         if not self._stop.is_set():
@@ -123,6 +126,7 @@ class Housekeeping:
 
     def stop(self) -> None:
         self._stop.set()
+        self._maintaining.stop()
         self._engine.ending.join(self._thread, _STOP_SHARE)
         self._path.unlink(missing_ok=True)
 
@@ -150,6 +154,7 @@ class Housekeeping:
             "disk": engine.disk.report(),
             "archive": engine.archiving.report(),
             "checkpoints": engine.checkpointing.report(),
+            "maintenance": self._maintaining.report(),
         }
         write_report(self._path, orjson.dumps(content))
 

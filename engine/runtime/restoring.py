@@ -30,8 +30,9 @@ from ...schemas.errors import (
 from ...state.checkpoint import REGISTRY_FILE, shard_folder
 from ...state.checkpoint_kept import Progress
 from ...state.checkpoint_manifest import File, Manifest, ShardPart, require_known
-from ...state.checkpoint_store import Store, sync_file
+from ...state.checkpoint_store import Store
 from ...state.database import Memory
+from ...state.durable import sync_file
 from ...state.registry import Registry
 from ...state.shard import Shard
 from ..settings import Settings

@@ -100,7 +100,9 @@ from .stores import (
     WorkerLost,
 )
 from .tables import (
+    MaintenanceRunning,
     TableDamaged,
+    TableFileLost,
     TableLost,
     TableMismatch,
     TableUnwritable,
@@ -142,6 +144,7 @@ __all__ = [
     "LogRecreated",
     "LogShrunk",
     "LogTruncated",
+    "MaintenanceRunning",
     "MissingKey",
     "MixedUp",
     "NotAFeature",
@@ -171,6 +174,7 @@ __all__ = [
     "StateError",
     "StateHeld",
     "TableDamaged",
+    "TableFileLost",
     "TableLost",
     "TableMismatch",
     "TableUnwritable",

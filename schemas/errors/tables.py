@@ -66,3 +66,41 @@ class TableDamaged(SinkError):
             expected="every offset in one file, ascending",
             hint="restore the table to an earlier version; only Tegula may rewrite it",
         )
+
+
+class TableFileLost(SinkError):
+    """A file of a Delta table is gone, or is not what was written: its rows cannot be read."""
+
+    code = "TG-724"
+    http_status = 500
+    retryable = False
+
+    def __init__(self, *, where: str, detail: str, lost: str = "") -> None:
+        super().__init__(
+            "a file of this table cannot be read",
+            where=where,
+            got=detail,
+            expected=lost,
+            hint="bring the file back from a copy of the lake; or, if the log reaches back to the "
+            "table's beginning, stop the engine and move the table away: it is written anew",
+        )
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such file, or only none that can be read."""
+        return isinstance(self.__cause__, FileNotFoundError)
+
+
+class MaintenanceRunning(SinkError):
+    """The lake is being maintained already, by the engine or by another command."""
+
+    code = "TG-725"
+    http_status = 409
+
+    def __init__(self, *, where: str, holder: str = "") -> None:
+        super().__init__(
+            "the lake is being maintained already",
+            where=where,
+            got=holder,
+            hint="wait until it has ended; `tegula status` shows how far the engine is",
+        )

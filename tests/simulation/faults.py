@@ -27,6 +27,7 @@ from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.registry import Registry
 from tegula.state.shard import Shard
 from tegula.state.uniqueness import SeenIds
+from tegula.state.upkeep import Upkeep
 from tegula.state.verdicts import Verdicts
 
 
@@ -73,6 +74,10 @@ WRITES = (
     Write(MarkedTable, "append", _down),
     Write(DeadLetter, "append"),
     Write(Archive, "flush"),
+    Write(Upkeep, "_vacuum", _down),
+    Write(Upkeep, "_write", _down),
+    Write(Upkeep, "_replace", _down),
+    Write(Upkeep, "_shorten_log", _down),
     Write(RedriveFile, "append"),
     Write(Registry, "take_over"),
     Write(Registry, "partition_ordinal"),

@@ -34,6 +34,7 @@ from tests.simulation.backups import lose, make_checkpoint, restore_any
 from tests.simulation.copies import Copies
 from tests.simulation.faults import Died, Faults
 from tests.simulation.logs import SimulatedLog
+from tests.simulation.maintaining import maintain_lake
 from tests.simulation.records import RUBBISH, drawn_row, stamp_us
 from tests.simulation.redriving import drive
 from tests.simulation.repairs import verify_and_rebuild
@@ -144,6 +145,10 @@ class World:
         """The archive writes what it holds."""
         self._engine.archiving.flush()
 
+    def maintain(self) -> None:
+        """The lake is maintained beside everything."""
+        maintain_lake(self.settings, self.clock)
+
     def define(self) -> None:
         """Definitions are applied: one more view, or one that is changed."""
         drawn = self.chance.choice(POOL)
@@ -161,8 +166,9 @@ class World:
 
     def backfill(self) -> None:
         """A view is built anew beside what serves."""
+        view = self.chance.choice(list(self.applied))
         with suppress(BackfillRunning):
-            self._registry(lambda r: r.start_backfill(self._any_view(), self.clock()))
+            self._registry(lambda r: r.start_backfill(view, self.clock()))
 
     def redrive(self) -> None:
         """Dead letters, or what a view found too old, are driven again."""
@@ -311,9 +317,8 @@ class World:
             self.engine = Engine(self.settings, clock=self.clock, threaded=False).open()
 
     def _readers(self, stream: str) -> list[StreamReader]:
-        if isinstance(self._engine, Team):
-            return self._engine.readers(stream)
-        return [self._engine.streams[stream]]
+        engine = self._engine
+        return engine.readers(stream) if isinstance(engine, Team) else [engine.streams[stream]]
 
     def _let_go(self, *, clean: bool) -> None:
         if self.engine is not None:
@@ -333,9 +338,6 @@ class World:
         finally:
             registry.close()
             self.faults.armed = armed
-
-    def _any_view(self) -> str:
-        return self.chance.choice(list(self.applied))
 
     # What has to hold.
 
@@ -363,13 +365,9 @@ class World:
         engine.settle()
         engine.archiving.flush()
         for name in STREAMS:
-            lake, now_us = self.settings.lake_path, self.clock()
-            self.records[name] = judged(
-                self.records[name], self.undecided[name], lake, name, now_us
-            )
-        self._registry(
-            lambda registry: check_whole(engine, registry, self.records, self.copies, self.chance)
-        )
+            given = (self.records[name], self.undecided[name])
+            self.records[name] = judged(*given, self.settings.lake_path, name, self.clock())
+        self._registry(lambda r: check_whole(engine, r, self.records, self.copies, self.chance))
 
     def close(self) -> None:
         self.faults.armed = False
@@ -383,6 +381,7 @@ ACTIONS: Mapping[str, int] = {
     "gather": 6,
     "look": 3,
     "archive": 3,
+    "maintain": 2,
     "define": 2,
     "backfill": 4,
     "switch": 1,

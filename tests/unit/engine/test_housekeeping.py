@@ -42,7 +42,9 @@ def engine(tmp_path):
         commits=list, rewriting=list, fault=None, lag=SimpleNamespace(report=dict)
     )
     return SimpleNamespace(
-        settings=SimpleNamespace(engine_status_path=tmp_path / "engine.json"),
+        settings=SimpleNamespace(
+            engine_status_path=tmp_path / "engine.json", home=tmp_path, maintain_interval_s=0
+        ),
         worker=ALONE,
         mirrors=nothing,
         archiving=SimpleNamespace(report=dict),

@@ -28,6 +28,7 @@ REPORT = {
     },
     "commits": [5, 8],
     "mirrored": [5, 6],
+    "maintenance": {"last_us": 7_500_000, "fault": None},
     "checkpoints": {"newest_us": 4_500_000, "fault": {"code": "TG-704"}},
     "disk": {
         "fault": {"code": "TG-508"},
@@ -68,6 +69,8 @@ def test_report_becomes_gauges_and_counters(tmp_path):
         "tegula_disk_free_bytes,log": 12,
         "tegula_checkpoint_newest_seconds": 4.5,
         "tegula_checkpoint_failing": 1.0,
+        "tegula_maintenance_last_seconds": 7.5,
+        "tegula_maintenance_failing": 0.0,
     }
 
 

@@ -9,10 +9,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow.parquet import ParquetFile
 
-from tegula.schemas.errors import TableDamaged, TableUnwritable
+from tegula.schemas.errors import TableDamaged, TableFileLost
 from tegula.schemas.types import String
 from tegula.state import delta_files
 from tegula.state.archive_files import ArchiveFiles
+from tegula.state.lake import LocalLake
 
 from .archive_rows import DAY_US, SCHEMA, START_US, open_archive, rows
 
@@ -102,7 +103,9 @@ def test_file_row_groups_before_the_offset_are_not_read(
     torn = bytearray(path.read_bytes())
     torn[4:begin] = bytes(begin - 4)
     path.write_bytes(torn)
-    taken = pl.concat(delta_files.read_rows(path, ["_offset"], 100, from_offset=25))
+    taken = pl.concat(
+        delta_files.read_rows(LocalLake(path.parent), path.name, ["_offset"], 100, 25)
+    )
     assert taken["_offset"].to_list() == list(range(25, 35))
 
 
@@ -130,5 +133,28 @@ def test_file_that_is_gone_is_a_named_error(tmp_path: Path) -> None:
     files = written(tmp_path)
     for file in DeltaTable(str(tmp_path / "log/payments")).file_uris():
         Path(file).unlink()
-    with pytest.raises(TableUnwritable, match="No such file"):
-        list(files.spans("0", 0)[0].read(0, 100))
+    with pytest.raises(TableFileLost, match="offsets 20 to 29 of partition 0") as found:
+        list(files.spans("0", 23)[0].read(20, 100))
+    assert found.value.got == "the file is gone"
+
+
+def test_file_that_is_torn_or_altered_is_a_named_error(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    (span,) = files.spans("0", 20)
+    path = tmp_path / "log/payments" / span.path
+    whole = path.read_bytes()
+    for damaged in (whole[:-20], whole[:50], b"", whole[:60] + bytes(30) + whole[90:]):
+        path.write_bytes(damaged)
+        with pytest.raises(TableFileLost, match="offsets 20 to 29 of partition 0"):
+            list(span.read(0, 100))
+
+
+def test_file_with_fewer_rows_than_the_table_says_is_a_named_error(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    (span,) = files.spans("0", 20)
+    path = tmp_path / "log/payments" / span.path
+    rows = pl.read_parquet(path)
+    for kept in (rows[:5], rows.filter(pl.col("_offset") != 24)):
+        kept.write_parquet(path)
+        with pytest.raises(TableFileLost, match="it ends early"):
+            list(span.read(0, 100))

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, Schema
 
-from tegula.schemas.errors import TableUnwritable
-from tegula.state.delta_files import Part, read_rows, statistics, write_file
+from tegula.schemas.errors import TableFileLost
+from tegula.state.delta_files import Part, Statistics, read_rows, write_file
+from tegula.state.lake import LocalLake
 
 ROWS = pl.DataFrame(
     {
@@ -22,6 +23,14 @@ ROWS = pl.DataFrame(
         "flag": [True, None, False],
     }
 )
+
+
+def statistics(rows: pl.DataFrame) -> dict[str, object]:
+    """What is gathered from the rows one by one."""
+    found = Statistics(rows)
+    for row in rows.iter_slices(1):
+        found.add(row)
+    return found.as_dict()
 
 
 def test_statistics_bound_what_has_an_order_and_count_nulls() -> None:
@@ -53,17 +62,22 @@ def test_file_is_found_by_delta_whatever_its_partition_is_called(tmp_path: Path)
     columns = pl.DataFrame(schema={"p": pl.String, **ROWS.schema}).to_arrow().schema
     table = DeltaTable.create(str(tmp_path), Schema.from_arrow(columns), partition_by=["p"])
     name = "import-a b/c=ü%[*]?"
-    added = write_file(tmp_path, Part({"p": name}, ROWS))
+    added = write_file(LocalLake(tmp_path), Part({"p": name}, ROWS))
     table.create_write_transaction([added], "append", table.schema(), partition_by=["p"])
     read = pl.read_delta(str(tmp_path))
     assert read["p"].unique().to_list() == [name]
     assert read.select(ROWS.columns).equals(ROWS, null_equal=True)
-    (rows,) = read_rows(tmp_path / added.path)
+    (rows,) = read_rows(LocalLake(tmp_path), added.path)
     assert rows.equals(ROWS)
 
 
 def test_file_that_is_torn_is_a_named_error(tmp_path: Path) -> None:
-    path = tmp_path / write_file(tmp_path, Part({}, ROWS)).path
+    lake = LocalLake(tmp_path)
+    name = write_file(lake, Part({}, ROWS)).path
+    path = tmp_path / name
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TableUnwritable):
-        list(read_rows(path))
+    with pytest.raises(TableFileLost, match="damaged"):
+        list(read_rows(lake, name))
+    path.unlink()
+    with pytest.raises(TableFileLost, match="gone"):
+        list(read_rows(lake, name))

@@ -90,7 +90,7 @@ class House:
         return self.rows()
 
     def rows(self) -> pl.DataFrame:
-        path = served_path(self.settings.lake_path, "fraud")
+        path = self.settings.lake_path / served_path("fraud")
         if not path.exists():
             return pl.DataFrame()
         return pl.read_delta(str(path)).sort("_writer", "_sequence", "_row")

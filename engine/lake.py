@@ -1,0 +1,25 @@
+"""The lake of a project: where its Delta tables lie, by its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ..state.lake import Lake, LocalLake
+from .settings import Settings
+
+ORDERS: Final = {"log": "_offset", "dead_letter": None, "features": None, "served": None}
+"""The folders that hold tables, and by which column rows ascend in each of their files."""
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The project's lake; nothing is touched yet."""
+    return LocalLake(settings.lake_path)
+
+
+def tables(lake: Lake) -> Iterator[tuple[str, str | None]]:
+    """The paths of the tables that are there, and the column that their rows ascend by."""
+    for folder, order in ORDERS.items():
+        for name in lake.below(folder).folders():
+            if "_delta_log" in lake.below(f"{folder}/{name}").folders():
+                yield f"{folder}/{name}", order
