@@ -17,9 +17,12 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..schemas.errors import TegulaError
+from . import history_verbs as _history_verbs  # noqa: F401 - declares its verbs
 from .exits import INTERNAL, INTERRUPTED, OK, exit_code
 from .output import note, stderr, write_error
 from .verbs import app
+
+__all__ = ["app", "main", "program"]
 
 DEBUG = "--debug"
 

@@ -16,10 +16,7 @@ is the xxh3 of the payload with the offset as its seed. Offsets ascend from 0 wi
 
 from __future__ import annotations
 
-import sqlite3
-import uuid
 from collections.abc import Sequence
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,23 +24,25 @@ from typing import Final
 import numpy as np
 import xxhash
 
-from ..schemas.errors import FormatUnknown
 from ..schemas.redriven import REDRIVEN_PREFIX
-from .local_file import damaged, existing, named_errors, writing
+from .beside_file import BesideFile, Layout
+from .local_file import damaged, named_errors, writing
 from .payloads import Payloads
 from .source import Origins, RawBatch
 
-APPLICATION_ID: Final = 0x54475244  # "TGRD" in the file's header
-FORMAT_VERSION: Final = 1
-_TABLES: Final = """
-CREATE TABLE log (identity TEXT NOT NULL, stream TEXT NOT NULL);
+_LAYOUT: Final = Layout(
+    what="records driven again",
+    application_id=0x54475244,  # "TGRD" in the file's header
+    format_version=1,
+    tables="""
 CREATE TABLE records (
     offset INTEGER PRIMARY KEY, partition TEXT NOT NULL, first_offset INTEGER NOT NULL,
     watermark_us INTEGER NOT NULL, was_good INTEGER NOT NULL, log_us INTEGER NOT NULL,
     hash INTEGER NOT NULL, payload BLOB NOT NULL,
     UNIQUE (partition, first_offset)
 );
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,18 @@ class RedriveFile:
         Raises `FormatUnknown` for a file that is none, `SourceError` for one that is damaged.
         """
         self._path = path
-        self._stream = stream
-        self._db: sqlite3.Connection | None = None
-        self._partition = ""
-        self._connect()
+        self._file = BesideFile(path, stream, _LAYOUT)
+
+    @property
+    def prefix(self) -> str:
+        """What the partition's name begins with."""
+        return REDRIVEN_PREFIX
 
     @property
     def partition(self) -> str | None:
         """The partition that the records make; None as long as there are none."""
-        if self._db is None:
-            self._connect()
-        return self._partition or None
+        identity = self._file.identity
+        return None if identity is None else f"{REDRIVEN_PREFIX}{identity}"
 
     def append(self, records: Sequence[Redriven], log_us: int) -> int:
         """Append those records that were never driven again; returns their number.
@@ -88,9 +88,9 @@ class RedriveFile:
         """
         if not records:
             return 0
-        self._create()
-        with named_errors(self._path), writing(self._connected):
-            db = self._connected
+        self._file.create()
+        with named_errors(self._path), writing(self._file.db):
+            db = self._file.db
             (end,) = db.execute("SELECT ifnull(max(offset) + 1, 0) FROM records").fetchone()
             first = end
             for one in records:
@@ -116,7 +116,7 @@ class RedriveFile:
             return 0
         with named_errors(self._path):
             query = "SELECT ifnull(max(offset) + 1, 0) FROM records"
-            return int(self._connected.execute(query).fetchone()[0])
+            return int(self._file.db.execute(query).fetchone()[0])
 
     def read(self, offset: int, rows_max: int) -> RawBatch | None:
         """At most `rows_max` records from `offset` on; None if there are none.
@@ -127,7 +127,7 @@ class RedriveFile:
         if partition is None:
             return None
         with named_errors(self._path):
-            rows = self._connected.execute(
+            rows = self._file.db.execute(
                 "SELECT offset, watermark_us, was_good, log_us, hash, payload FROM records"
                 " WHERE offset >= ? ORDER BY offset LIMIT ?",
                 (offset, rows_max),
@@ -150,59 +150,7 @@ class RedriveFile:
 
     def close(self) -> None:
         """Let the file go."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    @property
-    def _connected(self) -> sqlite3.Connection:
-        assert self._db is not None, "nothing was driven again"
-        return self._db
-
-    def _connect(self) -> None:
-        if not self._path.exists():
-            return
-        with named_errors(self._path):
-            db = existing(self._path)
-            try:
-                (application,) = db.execute("PRAGMA application_id").fetchone()
-                (version,) = db.execute("PRAGMA user_version").fetchone()
-                known = (APPLICATION_ID, FORMAT_VERSION)
-                if (application, version) != known:
-                    raise self._unknown(f"application id {application:#x}, version {version}")
-                db.execute("PRAGMA synchronous = FULL")
-                identity, stream = db.execute("SELECT * FROM log").fetchone()
-                if stream != self._stream:
-                    raise self._unknown(f"the records of stream {stream!r}")
-            except BaseException:
-                db.close()
-                raise
-        self._db, self._partition = db, f"{REDRIVEN_PREFIX}{identity}"
-
-    def _create(self) -> None:
-        """Make the file where it is missing, whole or not at all, also if several try."""
-        if self.partition is not None:
-            return
-        draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.new")
-        with named_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with closing(sqlite3.connect(draft, isolation_level=None)) as db:
-                    db.execute("PRAGMA journal_mode = WAL")
-                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-                    db.executescript(_TABLES)
-                    described = (uuid.uuid4().hex[:12], self._stream)
-                    db.execute("INSERT INTO log VALUES (?, ?)", described)
-                with suppress(FileExistsError):
-                    self._path.hardlink_to(draft)
-            finally:
-                draft.unlink(missing_ok=True)
-        self._connect()
-
-    def _unknown(self, got: str) -> FormatUnknown:
-        expected = f"records driven again of stream {self._stream!r}, version {FORMAT_VERSION}"
-        return FormatUnknown(where=str(self._path), got=got, expected=expected)
+        self._file.close()
 
 
 def _hash(payload: bytes, offset: int) -> int:

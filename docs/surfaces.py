@@ -14,7 +14,7 @@ import typer
 
 import tegula
 from tegula.cli import exits
-from tegula.cli.verbs import app as cli
+from tegula.cli.main import app as cli
 from tegula.docs.markdown import WORDS, code, page, paragraphs, table
 from tegula.engine.settings import Settings
 from tegula.serving.app import create_app

@@ -168,6 +168,10 @@ class Settings(BaseSettings):
         """The file of a stream's records that were driven again: history, as the archive is."""
         return self.lake_path / "redrive" / f"{stream}.db"
 
+    def imports_path(self, stream: str) -> Path:
+        """The file of a stream's imports; their records lie in the folder of the stream's name."""
+        return self.lake_path / "imports" / f"{stream}.db"
+
     @property
     def state_path(self) -> Path:
         """The folder that holds a database for each shard."""

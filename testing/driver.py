@@ -20,6 +20,9 @@ import numpy as np
 import orjson
 
 from ..backfill import redrive
+from ..backfill.imports.importing import Asked, Done, import_rows
+from ..backfill.imports.queries import query_source
+from ..backfill.imports.sources import open_source
 from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Payloads, RawBatch
@@ -33,6 +36,7 @@ from ..schemas.codec import collect
 from ..schemas.definitions import FeatureRef, FeatureService, FeatureView, Stream
 from ..schemas.errors import UnknownStream
 from ..schemas.outcomes import Status
+from ..schemas.time import parse_duration
 from ..serving.logs import Batch, LocalEvents
 from ..serving.plan import resolve
 from ..serving.protocol import Limits, parse_instant, parse_request
@@ -206,9 +210,9 @@ class TestDriver:
         with tempfile.TemporaryDirectory(prefix="tegula-") as folder:
             home = Path(folder) / ".tegula"
             shutil.copytree(self._settings.home / "log", home / "log")
-            redriven = self._settings.lake_path / "redrive"
-            if redriven.exists():
-                shutil.copytree(redriven, home / "lake" / "redrive")
+            for beside in ("redrive", "imports"):
+                if (self._settings.lake_path / beside).exists():
+                    shutil.copytree(self._settings.lake_path / beside, home / "lake" / beside)
             shards = self._settings.shards
             at_us = self.clock()
             with TestDriver(
@@ -252,6 +256,31 @@ class TestDriver:
             redrive.may_count(build)
             found = redrive.expired(self._settings, plan, build, redrive.Choice())
         return redrive.redrive(self._settings, stream, found, self.clock(), mend)
+
+    def import_rows(
+        self,
+        stream: str,
+        source: str | Path,
+        *,
+        query: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        name: str = "import",
+        landing_delay: str = "0s",
+    ) -> Done:
+        """Import history, as `tegula import` would; any call that reads takes it in.
+
+        `source` is a path or URL of files or a Delta table; with a `query`, a DuckDB database or
+        the empty text. Raises what that command says.
+        """
+        rows = open_source(str(source), {}) if query is None else query_source(query, str(source))
+        asked = Asked(
+            self.engine.deployed.streams[stream],
+            rows,
+            name,
+            dict(mapping or {}),
+            delay_us=parse_duration(landing_delay),
+        )
+        return import_rows(self._settings, asked, self.clock(), lambda what, done, total: None)
 
     def backfill(self, view: str) -> None:
         """Build a view anew from the archive, and switch to it."""

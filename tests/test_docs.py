@@ -133,6 +133,7 @@ def names(requirements: list[str]) -> set[str]:
     [
         ("To run", PROJECT["dependencies"]),
         ("For the demo", PROJECT["optional-dependencies"]["demo"]),
+        ("For imports by SQL", PROJECT["optional-dependencies"]["sql"]),
         ("For the laws", PROJECT["optional-dependencies"]["testing"]),
         ("To build and test", PROJECT["optional-dependencies"]["dev"]),
     ],

@@ -1,28 +1,30 @@
 """Which log a stream is read from: its Kafka topic, or the embedded log of the project.
 
-What was driven again of the stream is a partition beside it.
+What was driven again of the stream, and what was imported, are partitions beside it.
 """
 
 from __future__ import annotations
 
+from ...connectors.imports import ImportFile
 from ...connectors.kafka import KafkaLog
 from ...connectors.local_log import LocalLog
 from ...connectors.redrive import RedriveFile
 from ...connectors.source import Log
-from ...connectors.with_redriven import LogWithRedriven
+from ...connectors.with_beside import LogWithBeside
 from ...schemas.errors import SettingsError
 from ..plan import StreamPlan
 from ..settings import Settings
 
 
 def open_log(stream: StreamPlan, settings: Settings) -> Log:
-    """Open the log of `stream`, with what was driven again.
+    """Open the log of `stream`, with what was driven again and imported.
 
     Raises `SettingsError` where a topic has no brokers, and what the log raises:
     `BrokerUnreachable` or `TopicMissing` for Kafka, `StateCorrupt` for a damaged embedded log.
     """
     redriven = RedriveFile(settings.redriven_path(stream.name), stream.name)
-    return LogWithRedriven(_open(stream, settings), redriven, stream.name)
+    imported = ImportFile(settings.imports_path(stream.name), stream.name)
+    return LogWithBeside(_open(stream, settings), (redriven, imported), stream.name)
 
 
 def _open(stream: StreamPlan, settings: Settings) -> Log:

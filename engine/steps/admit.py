@@ -7,7 +7,9 @@ that is dated further ahead of its log timestamp than the stream allows is turne
 before it counts for anything, and so is one whose log timestamp was too far ahead of the wall clock
 (`first_reading.py`).
 
-Records that are driven again have the watermarks of the rows that they were, and push none.
+Records that are driven again have the watermarks of the rows that they were, and push none. An
+imported record is judged by itself alone: by the watermark that it would make as the first of its
+partition. So it is never late, and never expires, in whatever order imports come.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import polars as pl
 
 from ...connectors.decode import DecodedBatch
 from ...connectors.source import Origins
+from ...schemas.imported import is_imported
 from ...schemas.outcomes import BadRecord, RecordCode
 from ...schemas.time import format_duration
 from ...windows.algebra import Bools, Int64s
@@ -29,7 +32,8 @@ from ...windows.tiles import NEVER_US
 class Admitted:
     """A batch with its times: the arrays have one entry a good row, in offset order.
 
-    `running_max_us` is the partition's running maximum after the batch, to be carried on; `bad`
+    `running_max_us` is the partition's running maximum after the batch (of imported rows: the last
+    one's own), to be carried on; `bad`
     holds everything that has no columns, in offset order; `read_count` = good + bad. `origins` says
     of records that are driven again, good and bad, what they were. `copies` int64 are offsets of
     rows that a replay knows for copies of others; `is_copy` bool, one a good row, says which are
@@ -79,8 +83,9 @@ def admit(
     else:
         running = np.minimum(event_us, log_us)
         if len(running):
-            running = np.maximum.accumulate(running)
-            np.maximum(running, running_max_us, out=running)
+            if not is_imported(batch.partition):
+                running = np.maximum.accumulate(running)
+                np.maximum(running, running_max_us, out=running)
             running_max_us = int(running[-1])
         watermark_us = running - disorder_us
     return Admitted(

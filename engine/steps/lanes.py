@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from ...connectors.decode import DecodedBatch
+from ...schemas.imported import is_imported
 from ...schemas.outcomes import BadRecord
 from ...schemas.redriven import is_redriven
 from ...windows.tiles import NEVER_US
@@ -135,14 +136,17 @@ class Lane:
         """The stream's watermark as this lane sees it: the minimum over its partitions.
 
         Partitions without data since `idle_before_us` do not hold it back, nor do those that never
-        had any, nor records that were driven again; `NEVER_US` if that leaves none.
+        had any, nor records that were driven again; `NEVER_US` if that leaves none. Imported ones
+        end: where all are silent, those do not count if others have begun.
         """
-        started = [
-            place
+        begun = {
+            name: place
             for name, place in self.places.items()
             if place.running_max_us > NEVER_US and not is_redriven(name)
-        ]
-        awake = [p for p in started if p.last_data_us >= idle_before_us] or started
+        }
+        awake = [p for p in begun.values() if p.last_data_us >= idle_before_us]
+        awake = awake or [p for name, p in begun.items() if not is_imported(name)]
+        awake = awake or list(begun.values())
         if not awake:
             return NEVER_US
         return min(place.running_max_us for place in awake) - disorder_us

@@ -57,6 +57,8 @@ from .registry import (
 from .requests import (
     BadRequest,
     Busy,
+    ImportChanged,
+    ImportRunning,
     MissingKey,
     NotReady,
     RequestError,
@@ -140,6 +142,8 @@ __all__ = [
     "FormatUnknown",
     "HistoryIncomplete",
     "HomeNotEmpty",
+    "ImportChanged",
+    "ImportRunning",
     "LogFull",
     "LogRecreated",
     "LogShrunk",

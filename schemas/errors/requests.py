@@ -121,3 +121,34 @@ class NotReady(RequestError):
     code = "TG-408"
     http_status = 503
     retryable = True
+
+
+class ImportChanged(RequestError):
+    """An import of this name is there already, with other rows."""
+
+    code = "TG-430"
+    http_status = 409
+
+    def __init__(self, *, stream: str, name: str, got: str, expected: str) -> None:
+        super().__init__(
+            f"there is an import {name!r} already, of other rows",
+            where=f"stream {stream!r}",
+            got=got,
+            expected=expected,
+            hint="what was imported stays; import what is new under another name: `--name …`",
+        )
+
+
+class ImportRunning(RequestError):
+    """Another process imports under this name."""
+
+    code = "TG-431"
+    http_status = 409
+    retryable = True
+
+    def __init__(self, *, name: str, where: str) -> None:
+        super().__init__(
+            f"another process imports {name!r}",
+            where=where,
+            hint="wait for it, or stop it: then the same command goes on where it was",
+        )

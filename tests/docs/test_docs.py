@@ -19,7 +19,7 @@ import typer
 
 import tegula
 from tegula import agg
-from tegula.cli.verbs import app as cli
+from tegula.cli.main import app as cli
 from tegula.engine.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from tegula.schemas.errors import all_codes
 from tests.docs.runner import RUNNABLE, Block, Session, blocks_of, matches, transcript

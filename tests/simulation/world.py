@@ -14,7 +14,7 @@ import pytest
 
 from tegula.backfill import kept, online_rows
 from tegula.connectors.redrive import RedriveFile
-from tegula.connectors.with_redriven import LogWithRedriven
+from tegula.connectors.with_beside import LogWithBeside
 from tegula.engine.apply import apply_definitions
 from tegula.engine.runtime import engine as running
 from tegula.engine.runtime import home as homes
@@ -303,9 +303,9 @@ class World:
         self._let_go(clean=False)
         self._open()
 
-    def _log(self, stream: str) -> LogWithRedriven:
+    def _log(self, stream: str) -> LogWithBeside:
         file = RedriveFile(self.settings.redriven_path(stream), stream)
-        return LogWithRedriven(self.logs[stream], file, stream)
+        return LogWithBeside(self.logs[stream], (file,), stream)
 
     def _open(self, *, alone: bool = False) -> None:
         if self.engine is not None:

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from tegula.cli import main as entry
-from tegula.cli.verbs import app
+from tegula.cli.main import app
 from tegula.schemas.errors import (
     BadRequest,
     FingerprintMismatch,

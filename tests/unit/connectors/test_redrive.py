@@ -9,7 +9,7 @@ import pytest
 
 from tegula.connectors.local_log import LocalLog
 from tegula.connectors.redrive import RedriveFile, Redriven
-from tegula.connectors.with_redriven import LogWithRedriven
+from tegula.connectors.with_beside import LogWithBeside
 from tegula.schemas.errors import FormatUnknown, LogShrunk, SourceError
 from tegula.schemas.redriven import is_redriven
 
@@ -81,7 +81,7 @@ def test_file_of_another_stream_or_program_is_refused(file, path, tmp_path):
 
 def test_log_gets_a_partition_when_something_is_driven_again(file, path, tmp_path):
     own = LocalLog(tmp_path / "log.db", "events", partitions=2)
-    log = LogWithRedriven(own, file, "events")
+    log = LogWithBeside(own, (file,), "events")
     assert log.partitions() == ("0", "1")
     reader = log.open({"0": 0, "1": 0})
     other = RedriveFile(path, "events")
@@ -102,7 +102,7 @@ def test_log_that_never_rests_still_gives_what_was_driven_again(file, tmp_path):
     own = LocalLog(tmp_path / "log.db", "events", partitions=1)
     own.append([b"{}"] * 200, now_us=lambda: 1)
     file.append([record(1)], 5)
-    log = LogWithRedriven(own, file, "events")
+    log = LogWithBeside(own, (file,), "events")
     reader = log.open({"0": 0, file.partition: 0})
     partitions = [reader.poll(1).partition for _ in range(50)]
     assert file.partition in partitions
@@ -113,7 +113,7 @@ def test_log_that_never_rests_still_gives_what_was_driven_again(file, tmp_path):
 def test_fewer_records_than_were_applied_are_a_log_that_shrank(file, tmp_path):
     own = LocalLog(tmp_path / "log.db", "events", partitions=1)
     file.append([record(1)], 5)
-    log = LogWithRedriven(own, file, "events")
+    log = LogWithBeside(own, (file,), "events")
     with pytest.raises(LogShrunk):
         log.open({file.partition: 2})
     with pytest.raises(LogShrunk):
