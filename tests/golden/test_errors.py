@@ -335,6 +335,13 @@ OTHERS: tuple[errors.TegulaError, ...] = (
     errors.FingerprintMismatch(view="spend", got="ab", expected="cd"),
     errors.StateCorrupt(where="shard 0", detail="checksum 1 instead of 2"),
     errors.WorkerLost(worker=0, workers=2),
+    errors.ImportChanged(
+        stream="payments",
+        name="history",
+        got="25 rows, landing delay 0 us",
+        expected="the 24 rows that were imported, 0 us",
+    ),
+    errors.ImportRunning(name="history", where=".tegula/lake/imports/payments/history"),
     errors.BadSpine(
         "row 17 of the spine has no instant",
         where="column 'at'",
