@@ -20,6 +20,7 @@ from .exits import OK
 from .output import note, say, stderr
 from .project import load_definitions
 from .report import reports_as
+from .verifying import verifying
 
 READABLE_WITHIN_S: Final = 10.0
 """How long a start waits for all views; one that replays its history may take far longer."""
@@ -37,7 +38,7 @@ def dev(project: Path | None, **flags: Any) -> int:
         print_changes(changes)
     say(f"Definitions: version {version.number}.")
     family = Family(programs(settings), report=note)
-    with stopping_on_signals() as stop:
+    with stopping_on_signals() as stop, verifying(settings):
         family.start()
         try:
             with stderr.status("Starting engine and server"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from ..engine.runtime import process
@@ -21,6 +21,7 @@ from .define import apply_project
 from .exits import OK
 from .output import note, say
 from .report import reports_as
+from .verifying import verifying
 
 _LOOPBACK = "127.0.0.1"
 
@@ -47,14 +48,17 @@ def run(
         say(f"Applied the definitions as version {version.number}.")
     if worker is not None or addresses is not None:
         own, others = _one_of(worker, addresses)
-        process.run(settings, worker=own, addresses=others)
+        with verifying(settings) if own.index == 0 and not attached else nullcontext():
+            process.run(settings, worker=own, addresses=others)
         return OK
     if not attached:
         several = f", {settings.workers} workers" if settings.workers > 1 else ""
         say(f"Engine over {settings.home}{several}; Ctrl-C stops it.")
     if settings.workers > 1:
-        return _run_family(settings)
-    process.run(settings)
+        with verifying(settings):
+            return _run_family(settings)
+    with nullcontext() if attached else verifying(settings):
+        process.run(settings)
     return OK
 
 

@@ -331,6 +331,30 @@ def state(
 
 
 @app.command(rich_help_panel="Operating")
+def parity(
+    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
+    since: Annotated[
+        str, typer.Option(help="Served since then: a span such as `6h`, or an instant.")
+    ] = "1d",
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Served rows of each service; else `parity_sample`.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The sample of a run before.")] = None,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Hold what was served against history: recompute a sample, and say why values differ.
+
+    Example: `tegula parity --service fraud --since 6h --sample 1000`
+    """
+    from .parity import Options
+    from .parity import parity as run
+
+    _end(run(project, Options(service, since, sample, seed, background), json))
+
+
+@app.command(rich_help_panel="Operating")
 def rebuild(
     view: Annotated[str, typer.Option(help="The view.")],
     keys: Annotated[

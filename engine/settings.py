@@ -120,6 +120,14 @@ class Settings(BaseSettings):
     """Answers that wait for the served log, in a server process; past it they are not kept."""
     served_keep_days: int = Field(30, ge=1, le=36_500)
     """How long the served log keeps answers."""
+    parity_interval_s: float = Field(900.0, ge=0, le=31 * 86_400)
+    """How often what was served is held against history, under `tegula run` and `dev`; 0: never."""
+    parity_sample: int = Field(200, ge=1, le=1_000_000)
+    """Served rows of each service that a check recomputes."""
+    parity_core_share: float = Field(0.05, gt=0, le=1)
+    """The share of one core that checks may take; where one takes more, the next waits longer."""
+    parity_objective: float = Field(0.99, ge=0, le=1)
+    """The share of served values that history is to confirm."""
     push_waiting_bytes_max: int = Field(256 << 20, ge=1)
     """Bytes pushed to a stream that wait for its log, in a server process; more are refused."""
 
@@ -196,6 +204,11 @@ class Settings(BaseSettings):
     def engine_status_path(self) -> Path:
         """What the running engine reports of itself, rewritten each second."""
         return self.home / "engine.json"
+
+    @property
+    def parity_path(self) -> Path:
+        """The folder of the last report of parity of each service."""
+        return self.home / "parity"
 
     @property
     def metrics_path(self) -> Path:

@@ -19,6 +19,7 @@ from .engine_metrics import engine_metrics
 from .health import Health
 from .logs import open_events
 from .metrics import Counters, ServerCollector, gauge
+from .parity_metrics import parity_metrics
 from .protocol import Limits
 from .push import Pusher, PushLimits
 from .read import FeatureReader
@@ -103,3 +104,4 @@ class Serving:
             "tegula_catalogue_version", "The catalogue that is served.", self.catalogue.version
         )
         yield from engine_metrics(self.settings.engine_status_path)
+        yield from parity_metrics(self.settings.parity_path, self.settings.parity_objective)

@@ -265,6 +265,11 @@ class Registry:
         with self._read() as db:
             return ask.catalogue(db)
 
+    def definitions_at(self, catalogue: int) -> Version | None:
+        """The definitions under which a version of the catalogue served; None if it never was."""
+        with self._read() as db:
+            return ask.definitions_at(db, catalogue)
+
     def catalogue_version(self) -> int:
         """The catalogue's version alone: cheap enough to be asked ten times a second."""
         with self._read() as db:

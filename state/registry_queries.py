@@ -44,6 +44,16 @@ def head(db: sa.Connection) -> Version | None:
     return Version(row.number, definitions, row.author, row.message, row.created_us)
 
 
+def definitions_at(db: sa.Connection, catalogue: int) -> Version | None:
+    """The version of definitions under which a version of the catalogue served."""
+    served = sa.select(CATALOGUE.c.definitions).where(CATALOGUE.c.version == catalogue)
+    row = db.execute(sa.select(VERSION).where(VERSION.c.number == served.scalar_subquery())).first()
+    if row is None:
+        return None
+    definitions = json.loads(row.definitions)
+    return Version(row.number, definitions, row.author, row.message, row.created_us)
+
+
 def prints(db: sa.Connection, version: int) -> dict[str, ViewPrint]:
     """The fingerprints of each view as of `version`."""
     query = sa.select(PRINT).where(PRINT.c.version == version).order_by(PRINT.c.view)
