@@ -108,6 +108,12 @@ GROUPS: Final[Mapping[str, Sequence[Limit]]] = {
     "Requests for features": (
         _of("keys in one request", "keys_max", "`TG-407`, HTTP 413"),
         _of("names of features in one request", "features_max", "`TG-407`, HTTP 413"),
+        _of(
+            "answers that wait for the served log, in each server process",
+            "served_buffer_bytes",
+            "answered, not kept, and counted",
+            "test_answers_past_the_bound_are_not_kept_and_are_counted",
+        ),
         _of("values in one answer, keys times features", "values_max", "`TG-407`, HTTP 413"),
         Limit(
             "waiting for a receipt (`after`)",

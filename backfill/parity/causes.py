@@ -42,9 +42,9 @@ class Served:
     at_us: Int64s
     served_us: Int64s
     ends: Sequence[dict[int, int]]
-    trace_ids: Sequence[str]
-    values: Mapping[str, Sequence[Any]]
-    statuses: Mapping[str, Sequence[str]]
+    trace_ids: list[str]
+    values: Mapping[str, list[Any]]
+    statuses: Mapping[str, list[str]]
 
     def take(self, pairs: Int64s) -> Served:
         """Those at `pairs`."""
