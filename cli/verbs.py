@@ -333,12 +333,8 @@ def state(
 @app.command(rich_help_panel="Operating")
 def parity(
     service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
-    since: Annotated[
-        str, typer.Option(help="Served since then: a span such as `6h`, or an instant.")
-    ] = "1d",
-    sample: Annotated[
-        int | None, typer.Option(min=1, help="Served rows of each service; else `parity_sample`.")
-    ] = None,
+    since: Annotated[str, typer.Option(help="Served since then: `6h`, or an instant.")] = "1d",
+    sample: Annotated[int | None, typer.Option(min=1, help="Served rows of each service.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sample of a run before.")] = None,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
     project: Project = None,

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ...engine.deployed import build_of
+from ...engine.lake import lake_of
 from ...engine.own import OwnAggregates
 from ...engine.plan import Build
 from ...engine.plan import compile as compile_plan
@@ -70,7 +71,7 @@ def check(
     O(rows since then + archived events of the streams).
     """
     report = Report(service, now_us, since_us, seed)
-    rows = sampled(settings.lake_path, service, since_us=since_us, count=sample, seed=seed)
+    rows = sampled(lake_of(settings), service, since_us=since_us, count=sample, seed=seed)
     report.rows = rows.height
     if rows.height:
         _Check(report, settings, registry, rows, progress).run()
@@ -159,7 +160,7 @@ class _Check:
             self._report.faults.append(f"build {row.id} of view {row.view!r}: {fault}")
             return None
         stream = next(one for one in streams if one.name == build.stream)
-        files = ArchiveFiles(self._settings.lake_path, stream.name, stream.schema)
+        files = ArchiveFiles(lake_of(self._settings), stream.name, stream.schema)
         return _Side(build, Archived(files, stream, self._registry.partitions(stream.name)))
 
     def _compare(self, now: _Side, then: _Side | None, entries: list[_Entry]) -> None:

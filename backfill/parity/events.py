@@ -20,7 +20,7 @@ from ...engine.steps.judge import Judge
 from ...schemas.nodes import to_run
 from ...schemas.redriven import COPY, LATE, is_redriven
 from ...state.archive_files import ArchiveFiles
-from ...state.delta_files import read_rows
+from ...state.delta_files import ROW_GROUP_ROWS
 from ...windows.algebra import Bools, Int64s, Order
 from ...windows.instants import EventRows
 from ...windows.lifting import take_order, take_rows
@@ -91,7 +91,7 @@ class Archived:
         for partition in self._files.partitions():
             ordinal = self._ordinals.get(partition)
             for span in self._files.spans(partition, 0) if ordinal is not None else ():
-                for rows in read_rows(span.path, [*columns]):
+                for rows in span.rows([*columns], 0, ROW_GROUP_ROWS):
                     progress(rows.height)
                     some = _good(rows, [*columns], self._stream).join(wanted, on=names, how="inner")
                     if oldest_us is not None:

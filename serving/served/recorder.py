@@ -15,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from ...engine.lake import lake_of
 from ...engine.settings import Settings
 from ...schemas.errors import TegulaError
 from ..metrics import Counters
@@ -61,7 +62,7 @@ class Recorder:
     def start(self) -> None:
         """Begin to keep answers; called on the event loop."""
         self._writer = ServedWriter(
-            self._settings.lake_path,
+            lake_of(self._settings),
             uuid.uuid4().hex,
             keep_days=self._settings.served_keep_days,
             counters=self._counters,

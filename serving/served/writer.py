@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from ...schemas.errors import TegulaError
 from ...schemas.time import DAY_US
+from ...state.lake import Lake
 from ...state.served import ServedTable
 from ..metrics import Counters
 from .columns import rows_of
@@ -63,14 +63,14 @@ class ServedWriter:
 
     def __init__(
         self,
-        root: Path,
+        lake: Lake,
         name: str,
         *,
         keep_days: int,
         counters: Counters,
         now_us: Callable[[], int],
     ) -> None:
-        self._root = root
+        self._lake = lake
         self._name = name
         self._keep_days = keep_days
         self._counters = counters
@@ -127,7 +127,7 @@ class ServedWriter:
         for service, of_service in by_service.items():
             table = self._tables.get(service)
             if table is None:
-                opened = ServedTable(self._root, service, writer=self._name)
+                opened = ServedTable(self._lake, service, writer=self._name)
                 table = self._tables[service] = _Table(opened)
             frames, count = [], 0
             for notes in of_service:
