@@ -369,7 +369,7 @@ class Cut(Protocol):
 def take(states: States, indices: Int64s) -> States:
     """States in the order of `indices`, shape of `indices`."""
     return tuple(
-        field.take(pa.array(indices)) if isinstance(field, pa.Array) else field[indices]
+        field.take(pa.array(indices) if isinstance(field, pa.Array) else indices)
         for field in states
     )
 

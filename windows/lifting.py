@@ -14,7 +14,8 @@ def take_values(values: Values, indices: Int64s) -> Values:
 
 def take_order(order: Order, rows: Int64s) -> Order:
     """The places of the rows at `rows`."""
-    return Order(order.event_us[rows], order.ordinal[rows], order.offset[rows])
+    # `take` of numpy is twice as quick as its brackets.
+    return Order(order.event_us.take(rows), order.ordinal.take(rows), order.offset.take(rows))
 
 
 def take_rows(column: Column, rows: Int64s) -> Column:
@@ -30,7 +31,7 @@ def take_rows(column: Column, rows: Int64s) -> Column:
         _, elements = expanded(begins[rows], begins[rows] + lengths)
     return Column(
         take_values(column.values, elements),
-        None if column.valid is None else column.valid[elements],
+        None if column.valid is None else column.valid.take(elements),
         None if column.beside is None else take_values(column.beside, elements),
         tuple(take_values(more, elements) for more in column.more),
         lengths,
@@ -49,7 +50,9 @@ def expanded(lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s]:
     lengths = hi - lo
     ends = np.cumsum(lengths)
     owner = np.repeat(np.arange(len(lo)), lengths)
-    return owner, (lo - ends + lengths)[owner] + np.arange(len(owner))
+    row = (lo - ends + lengths).take(owner)
+    row += np.arange(len(owner))
+    return owner, row
 
 
 def lift_groups(monoid: Monoid, column: Column | None, order: Order, counts: Int64s) -> States:

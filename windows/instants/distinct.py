@@ -22,7 +22,7 @@ from .. import hyperloglog
 from ..aggregates.distinct import EXACT_MAX
 from ..algebra import Column, Int64s, UInt64s
 from ..hashing import hash_values
-from ..lifting import expanded
+from ..lifting import expanded, take_rows
 from .prefixes import valid_before
 
 SHORT: Final = 48
@@ -36,6 +36,9 @@ def distinct(column: Column, lo: Int64s, hi: Int64s) -> Int64s:
 
     Rows of different keys must not be in one range. O((n + q) log n).
     """
+    used, lo, hi = _in_use(len(column.values), lo, hi)
+    if len(used) < len(column.values):
+        column = take_rows(column, used)
     hashes = hash_values(column.values)
     if column.valid is not None:
         before = valid_before(column.valid)
@@ -48,6 +51,14 @@ def distinct(column: Column, lo: Int64s, hi: Int64s) -> Int64s:
     if len(many):
         numbers[many] = _estimated(hashes, lo[many], hi[many])
     return numbers
+
+
+def _in_use(size: int, lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Which of `size` rows lie in some range, and the ranges as ranges of them."""
+    change = np.bincount(lo, minlength=size + 1) - np.bincount(hi, minlength=size + 1)
+    is_used = np.cumsum(change[:-1]) > 0
+    before = valid_before(is_used)
+    return np.flatnonzero(is_used), before.take(lo), before.take(hi)
 
 
 def _estimated(hashes: UInt64s, lo: Int64s, hi: Int64s) -> Int64s:
@@ -105,18 +116,12 @@ def _looked_at(previous: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
 
 def _counted(previous: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
     """The same by a wavelet matrix over the rows that lie in some range."""
-    change = np.bincount(lo, minlength=len(previous) + 1) - np.bincount(
-        hi, minlength=len(previous) + 1
-    )
-    is_used = np.cumsum(change[:-1]) > 0
-    before = valid_before(is_used)
-    used = np.flatnonzero(is_used)
+    used, left, right = _in_use(len(previous), lo, hi)
     # Places count from the begin of each stretch of used rows: no range reaches past its stretch.
     begins = np.ones(len(used), bool)
     begins[1:] = np.diff(used) > 1
     begin = np.maximum.accumulate(np.where(begins, used, 0))
     place = np.maximum(previous[used] - begin + 1, 0).astype(np.uint32)
-    left, right = before[lo], before[hi]
     # previous < lo, counted from the begin
     bound = (lo - begin[left] + 1).astype(np.uint32)
     bits = max(int(max(place.max(), bound.max())).bit_length(), 1)

@@ -19,9 +19,16 @@ BLOCK: Final = 32
 
 def direct(monoid: Monoid, column: Column | None, order: Order, lo: Int64s, hi: Int64s) -> States:
     """The state of each range `[lo, hi)` of sorted rows, lifted from them. O(rows in ranges)."""
+    return lift_groups(monoid, *rows_of(column, order, lo, hi))
+
+
+def rows_of(
+    column: Column | None, order: Order, lo: Int64s, hi: Int64s
+) -> tuple[Column | None, Order, Int64s]:
+    """The rows of each range, one range after the other, and how many each has."""
     _, row = expanded(lo, hi)
     taken = None if column is None else take_rows(column, row)
-    return lift_groups(monoid, taken, take_order(order, row), hi - lo)
+    return taken, take_order(order, row), hi - lo
 
 
 def dyadic(monoid: Monoid, column: Column | None, order: Order, lo: Int64s, hi: Int64s) -> States:

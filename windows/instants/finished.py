@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -104,15 +104,19 @@ def _small(visible: Visible, tasks: Iterable[Task], cuts: Mapping[CutBy, Counted
         for need in task.needs:
             if is_small(need.monoid):
                 wanted.setdefault(need, {})[task.cut] = None
-    states: dict[tuple[Need, CutBy], States] = {}
+    alike: dict[tuple[Any, ...], list[Need]] = {}
     for need, of in wanted.items():
+        alike.setdefault((need.input, need.alone, tuple(of)), []).append(need)
+    states: dict[tuple[Need, CutBy], States] = {}
+    for (_, _, of), needs in alike.items():
         lo = np.concatenate([cuts[cut].lo for cut in of])
         hi = np.concatenate([cuts[cut].hi for cut in of])
         size = len(lo) // len(of)
-        together = visible.states(need, np.tile(np.arange(size), len(of)), lo, hi)
-        for number, cut in enumerate(of):
-            span = slice(number * size, (number + 1) * size)
-            states[need, cut] = tuple(field[span] for field in together)
+        found = visible.states(needs, np.tile(np.arange(size), len(of)), lo, hi)
+        for need, together in zip(needs, found, strict=True):
+            for number, cut in enumerate(of):
+                span = slice(number * size, (number + 1) * size)
+                states[need, cut] = tuple(field[span] for field in together)
     return states
 
 
@@ -149,7 +153,7 @@ def _in_lots(
         states = tuple(
             take(small[need, task.cut], mine)
             if is_small(need.monoid)
-            else visible.states(need, mine, lot.lo, lot.hi)
+            else visible.states([need], mine, lot.lo, lot.hi)[0]
             for need in task.needs
         )
         reading = lot.reading(asked.at_us[mine])

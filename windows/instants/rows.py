@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -31,10 +32,10 @@ class EventRows:
     def take(self, rows: Int64s) -> EventRows:
         """The rows at `rows` (int64), in that order."""
         return EventRows(
-            self.key[rows],
+            self.key.take(rows),
             take_order(self.order, rows),
             tuple(take_rows(column, rows) for column in self.inputs),
-            None if self.known_us is None else self.known_us[rows],
+            None if self.known_us is None else self.known_us.take(rows),
         )
 
 
@@ -57,28 +58,41 @@ class Asked:
         return Asked(self.key[pairs], self.at_us[pairs])
 
 
+_DISORDER: Final = 1 / 32
+"""Share of rows that may lie before the row above them, for a sort that makes use of the rest."""
+
+
 def total_order(rows: EventRows) -> Int64s:
     """Indices that sort rows by key and, within it, in the total order. O(n log n).
 
-    Key and time go into one integer where they fit, which sorts an order of magnitude faster than
-    columns do; rows of the same key and time are put in order afterwards.
+    What comes from a log is nearly in order of time, so it is put in that order first, and then
+    sorted by key and place in one integer, as all that fits into one: that is an order of magnitude
+    faster than sorting by columns. Rows of the same key and time are put in order afterwards.
     """
-    if not len(rows):
+    size, event_us = len(rows), rows.order.event_us
+    if not size:
         return np.empty(0, np.int64)
-    event_us = rows.order.event_us
+    row_bits, key_bits = size.bit_length(), int(rows.key.max()).bit_length()
     oldest_us = int(event_us.min())
     time_bits = (int(event_us.max()) - oldest_us).bit_length()
-    if time_bits + int(rows.key.max()).bit_length() > 63:
+    descents = np.count_nonzero(event_us[1:] < event_us[:-1])
+    if row_bits + key_bits <= 63 and descents <= size * _DISORDER:
+        by_time = np.argsort(event_us, kind="stable")
+        packed = (rows.key.take(by_time) << row_bits) | np.arange(size)
+        packed.sort()
+        order = by_time.take(packed & ((1 << row_bits) - 1))
+    elif time_bits + key_bits <= 63:
+        order = np.argsort((rows.key << time_bits) | (event_us - oldest_us))
+    else:
         return np.lexsort((rows.order.offset, rows.order.ordinal, event_us, rows.key))
-    packed = (rows.key << time_bits) | (event_us - oldest_us)
-    order: Int64s = np.argsort(packed)
-    packed = packed[order]
-    ties = np.zeros(len(packed), bool)
-    ties[1:] = packed[1:] == packed[:-1]
-    ties[:-1] |= ties[1:]
-    tied = np.flatnonzero(ties)
-    if len(tied):
+    key, event_us = rows.key.take(order), event_us.take(order)
+    again = (event_us[1:] == event_us[:-1]) & (key[1:] == key[:-1])
+    if again.any():
+        ties = np.zeros(size, bool)
+        ties[1:] = again
+        ties[:-1] |= again
+        tied = np.flatnonzero(ties)
         mine = order[tied]
-        places = (rows.order.offset[mine], rows.order.ordinal[mine], packed[tied])
+        places = (rows.order.offset[mine], rows.order.ordinal[mine], event_us[tied], key[tied])
         order[tied] = mine[np.lexsort(places)]
     return order

@@ -10,7 +10,7 @@ patience. What a window counts is then a range of each level, and a few *loose* 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -21,7 +21,7 @@ from ..algebra import Bools, Int64s, States, concat, merge, take
 from ..lifting import expanded, lift_groups, take_order, take_rows
 from .need import Need
 from .rows import Asked, EventRows
-from .states import states_of
+from .states import Slices
 from .timeline import Timeline
 
 PATIENCE: Final = 32
@@ -164,28 +164,30 @@ class Visible:
             active = active[found[active] < was]
         return found
 
-    def states(self, need: Need, pair: Int64s, lo: Int64s, hi: Int64s) -> States:
-        """The state of the known rows of each range."""
-        states: States | None = None
+    def states(self, needs: Sequence[Need], pair: Int64s, lo: Int64s, hi: Int64s) -> list[States]:
+        """The states of the known rows of each range; all `needs` are of one column."""
+        states: list[States] = []
         for level in self.levels:
             begin, end = level.known(pair, lo, hi)
-            column, order = need.column(level.rows), level.rows.order
-            if states is None:
-                states = states_of(need.monoid, column, order, begin, end)
+            column, order = needs[0].column(level.rows), level.rows.order
+            if not states:
+                slices = Slices(column, order, begin, end)
+                states = [slices.states(need.monoid) for need in needs]
                 continue
             some = np.flatnonzero(begin < end)
-            part = states_of(need.monoid, column, order, begin[some], end[some])
-            states = _merged(need, states, some, part)
-        assert states is not None, "there is a level, if an empty one"
+            slices = Slices(column, order, begin[some], end[some])
+            parts = [slices.states(need.monoid) for need in needs]
+            states = _merged(needs, states, some, parts)
         begin, end = self._loose(pair, lo, hi)
         some = np.flatnonzero(begin < end)
         if not len(some):
             return states
         _, row = expanded(begin[some], end[some])
-        row, whole = self.loose[row], need.column(self.rows)
+        row, whole = self.loose[row], needs[0].column(self.rows)
         column = None if whole is None else take_rows(whole, row)
         order, counts = take_order(self.rows.order, row), (end - begin)[some]
-        return _merged(need, states, some, lift_groups(need.monoid, column, order, counts))
+        parts = [lift_groups(need.monoid, column, order, counts) for need in needs]
+        return _merged(needs, states, some, parts)
 
     def plain(self, pair: Int64s, lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s, Bools]:
         """The known rows of each range as a range of the first level's rows, and whether that is
@@ -246,11 +248,16 @@ def _levels(rows: EventRows, asked: Asked, place: Int64s) -> Iterator[tuple[Leve
         patience *= _MORE_PATIENCE
 
 
-def _merged(need: Need, states: States, which: Int64s, part: States) -> States:
+def _merged(
+    needs: Sequence[Need], states: list[States], which: Int64s, parts: list[States]
+) -> list[States]:
     """The states with others merged into those at `which`."""
     if not len(which):
         return states
-    together = merge(need.monoid, take(states, which), part)
-    place = np.arange(len(states[0]))
+    place = np.arange(len(states[0][0]))
     place[which] = len(place) + np.arange(len(which))
-    return take(concat((states, together)), place)
+    together = (
+        concat((state, merge(need.monoid, take(state, which), part)))
+        for need, state, part in zip(needs, states, parts, strict=True)
+    )
+    return [take(both, place) for both in together]

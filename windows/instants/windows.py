@@ -62,7 +62,8 @@ def _zones(
     slot = shape.slots[window.zone_slot]
     lo = timeline.before(asked.key, np.full(len(asked), EVER_START_US))
     hi = timeline.before(asked.key, window.until(asked.at_us))
-    state = visible.states(Need(slot.monoid, slot.input), np.arange(len(asked)), lo, hi)
+    need = Need(slot.monoid, slot.input)
+    (state,) = visible.states([need], np.arange(len(asked)), lo, hi)
     values, codes = LAST.finish((state,), {})
     having = np.flatnonzero(codes == VALUE)
     return binary(take_values(values, having)).to_pylist(), having
