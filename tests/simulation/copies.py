@@ -56,8 +56,10 @@ class Copies:
 
 def check_copies(records: Sequence[naive.Record]) -> None:
     """Every copy is one of an event that counts, within the span."""
-    ided = [r for r in records if not naive.is_dead(r, AHEAD_US) and r.row["id"] is not None]
-    assert not any(r.is_copy for r in records if r.was_good or r not in ided)
+    has_id = [not naive.is_dead(r, AHEAD_US) and r.row["id"] is not None for r in records]
+    known = zip(records, has_id, strict=True)
+    assert not any(r.is_copy for r, is_known in known if r.was_good or not is_known)
+    ided = [r for r, is_known in zip(records, has_id, strict=True) if is_known]
     counting: dict[int, list[int]] = {}
     for record in ided:
         if not record.is_copy and not record.was_good:
