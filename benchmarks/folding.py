@@ -32,7 +32,8 @@ from tegula.schemas.time import DAY_US, HOUR_US, SECOND_US
 from tegula.state import bodies
 from tegula.state.database import Memory
 from tegula.state.fold import fold
-from tegula.state.mirror import Committed, Mirror
+from tegula.state.mirror import Mirror
+from tegula.state.mirror_merge import Committed
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark, RowWrites
 from tegula.state.shard import Shard

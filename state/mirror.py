@@ -17,18 +17,15 @@ one that this mirror left there is emptied and written anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 
 from ..schemas.errors import SinkError
 from ..windows.shape import Shape
-from ..windows.tiles import KeyedTiles
 from .fold import Folded, gather
-from .locality import order_of_writing
-from .mirror_heads import Base, add_chunks
+from .mirror_merge import Committed, Merged, Offer, Taking, merge_all
 from .mirrored import Left, Mirrored
 from .online.from_state import folded_through, online_bodies, online_segments
 from .online.rows import Mark, OnlineWriter, RowWrites
@@ -40,18 +37,6 @@ PAGE_KEYS = 4096
 
 PAGE_BYTES = 32 << 20
 """Segments written in one transaction when a build's rows are written anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A commit as it was made: the chunks by build, and the positions applied with it."""
-
-    commit: int
-    chunks: Mapping[int, KeyedTiles] = field(default_factory=dict)
-    positions: Mapping[int, int] = field(default_factory=dict)
-
-
-Offer = Committed | Folded
 
 
 class Mirror:
@@ -173,6 +158,16 @@ class Mirror:
 
     def take(self, offers: Sequence[Offer]) -> None:
         """Take over commits handed in memory; falls back on the outbox if one is missing."""
+        taking = self.begin(offers)
+        if taking is not None:
+            self.end(taking, merge_all(self._shapes, [taking])[0])
+
+    def begin(self, offers: Sequence[Offer]) -> Taking | None:
+        """What of `offers` is to be merged into the rows; None if that is done already.
+
+        Whoever gets it merges it, with those of other shards (`merge_all`), and comes back with it
+        (`end`) before anything else is asked of this mirror.
+        """
         positions = _last_positions(offers)
         offers = [offer for offer in offers if offer.commit > self._mark.commit]
         if not offers:
@@ -181,20 +176,24 @@ class Mirror:
             reached = {o: max(at, known.get(o, 0)) for o, at in (positions or {}).items()}
             if reached:
                 self._write([], replace(self._mark, positions=reached))
-            return
+            return None
         numbers = [offer.commit for offer in offers]
         if numbers != list(range(self._mark.commit + 1, self._mark.commit + 1 + len(numbers))):
             self.catch_up()
-            return
-        writes = [
-            write for build in self._shapes for write in self._merge(build, offers, numbers[-1])
-        ]
+            return None
         mark = replace(self._mark, commit=numbers[-1])
         if positions is not None:
             mark = replace(mark, positions=positions)
-        self._write(writes, mark)
+        return Taking(offers, mark, self._shard.incarnation, self._writer.heads)
+
+    def end(self, taking: Taking, merged: Sequence[Merged]) -> None:
+        """Write what was merged of `taking`, one for each build that it is about."""
+        writes: list[RowWrites] = []
+        for one in merged:
+            writes.extend((one.rows, *self._expired(one.rows.build, one.absent)))
+        self._write(writes, taking.mark)
         self._shard.clear_outbox(
-            [offer.commit for offer in offers if isinstance(offer, Folded) or offer.chunks],
+            [offer.commit for offer in taking.offers if isinstance(offer, Folded) or offer.chunks],
             self._taken,
         )
 
@@ -204,45 +203,6 @@ class Mirror:
         mark = self._left.next(mark)
         self._writer.write(writes, mark)
         self._mark, self._taken = mark, self._left.taken(mark)
-
-    def _merge(self, build: int, offers: Iterable[Offer], commit: int) -> list[RowWrites]:
-        """The rows of one build after `offers`, in order of commit."""
-        shape = self._shapes[build]
-        folded: dict[bytes, tuple[int, bytes | None, bytes | None]] = {}
-        segments: dict[tuple[bytes, int], bytes | None] = {}
-        chunks: list[tuple[int, KeyedTiles]] = []
-        for offer in offers:
-            if isinstance(offer, Committed):
-                if build in offer.chunks:
-                    chunks.append((offer.commit, offer.chunks[build]))
-            elif offer.build == build:
-                for key, head, body in zip(offer.keys, offer.heads, offer.bodies, strict=True):
-                    folded[key] = (offer.commit, head, body)
-                segments.update({(key, number): block for key, number, block in offer.segments})
-        if not chunks and not folded:
-            return []
-        names = [keyed.keys for _, keyed in chunks]
-        names.append(pa.array(list(folded), type=pa.large_binary()))
-        encoded = pa.concat_arrays(names).dictionary_encode()
-        order = order_of_writing(encoded.dictionary)
-        place_of = np.empty_like(order)
-        place_of[order] = np.arange(len(order))
-        codes = place_of[encoded.indices.to_numpy()]
-        keys = encoded.dictionary.take(pa.array(order))
-        rows: list[bytes] = keys.to_pylist()
-        stored = self._writer.heads(build, rows)
-        base = self._base(build, stored, folded, codes[len(codes) - len(folded) :])
-        heads = add_chunks(shape, keys, codes, base, chunks, commit, self._shard.incarnation)
-        merged = RowWrites(
-            build,
-            heads=[(k, head) for k, head in zip(rows, heads, strict=True) if head is not None],
-            bodies=[(k, body) for k, (_, _, body) in folded.items() if body is not None],
-            deletes=[k for k, (_, head, _) in folded.items() if head is None],
-            segments=[(key, number, block) for (key, number), block in segments.items()],
-            retention_us=shape.retention_us,
-        )
-        absent = [k for k, head in zip(rows, stored, strict=True) if head is None]
-        return [merged, *self._expired(build, [k for k in absent if k not in folded])]
 
     def _expired(self, build: int, absent: Sequence[bytes]) -> Iterator[RowWrites]:
         """The rows, as the state has them, of keys that the store has none of.
@@ -254,25 +214,6 @@ class Mirror:
             segments = self._shard.segments
             numbers = [{n for _, n, _ in segments.all_of(build, [key])} for key in absent]
             yield self._from_state(build, absent, numbers)
-
-    def _base(
-        self,
-        build: int,
-        stored: Sequence[bytes | None],
-        folded: Mapping[bytes, tuple[int, bytes | None, bytes | None]],
-        places: np.ndarray,
-    ) -> Base:
-        """The head of each key that the chunks are to be added to.
-
-        `stored` are those in the store; `places` says where the keys of `folded` stand among them:
-        theirs are the folds' heads.
-        """
-        heads = [*stored]
-        for place, (_, head, _) in zip(places.tolist(), folded.values(), strict=True):
-            heads[place] = head
-        base = Base.of(self._shapes[build], heads)
-        base.commit[places] = [commit for commit, _, _ in folded.values()]
-        return base
 
     def _from_state(
         self, build: int, keys: Sequence[bytes], segments: Sequence[Set[int]] = ()

@@ -61,10 +61,14 @@ def add_chunks(
     codes: np.ndarray,
     base: Base,
     chunks: Sequence[tuple[int, KeyedTiles]],
-    commit: int,
-    incarnation: int,
+    commits: np.ndarray,
+    incarnations: np.ndarray,
 ) -> list[bytes | None]:
-    """The new head of each key; None for a key that a fold removed and no later chunk touched."""
+    """The new head of each key; None for a key that a fold removed and no later chunk touched.
+
+    `codes` int64 numbers the keys of all chunks, one chunk after the other; `commits` int64 (keys,)
+    and `incarnations` uint64 (keys,) are what the new heads hold.
+    """
     owners, parts = [base.owner], [base.tiles]
     newest_us, at = base.newest_us, 0
     touched = np.zeros(len(keys), dtype=bool)
@@ -81,9 +85,9 @@ def add_chunks(
         touched[mine] = True
     key, tiles = group(shape, np.concatenate(owners), concat_tiles(parts))
     stamps = Stamps(
-        np.full(len(keys), incarnation, np.uint64),
+        incarnations,
         # A row that was read from the state while commits went on stays ahead of this one.
-        np.maximum(base.commit, commit).astype(np.uint64),
+        np.maximum(base.commit, commits).astype(np.uint64),
         base.folded_through,
         base.horizon_us,
     )

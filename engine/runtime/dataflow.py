@@ -29,6 +29,7 @@ from ..steps.commit import ShardCommit
 from ..steps.parcel import Parcel
 from ..steps.worker import Worker
 from .barrier import News
+from .credit import Credit, Taken
 from .greeting import Farewell, Greeting
 from .ingest import Work
 from .labels import labels
@@ -38,10 +39,8 @@ _PANIC: Final = "PanicException"
 
 _AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
 
-EPOCH: Final = timedelta(milliseconds=50)
-"""A source that is an epoch ahead of the slowest worker waits: so little lies between workers.
-
-With bytewax's own 10 s, a slow worker was sent gigabytes (measured)."""
+EPOCH: Final = timedelta(days=1)
+"""At its end a source waits for the slowest worker, in an endless loop: `credit` does without."""
 
 _T = TypeVar("_T")
 
@@ -92,7 +91,7 @@ class Ports(Protocol):
         ...
 
 
-_Item = Greeting | Parcel | News | Farewell | None
+_Item = Greeting | Parcel | News | Farewell | Taken | None
 """What comes to a worker's commit step; None says that a commit is due."""
 
 _Sent = tuple[str, tuple[int, _Item]]
@@ -138,6 +137,7 @@ class _Steps:
         self.fault: BaseException | None = None
         self._greetings: dict[int, Greeting] = {}
         self.has_met = ports.worker.count == 1  # alone, it has met itself as it was opened
+        self.credit = Credit(ports.worker)
 
     @property
     def stopping(self) -> bool:
@@ -162,7 +162,11 @@ class _Steps:
                 self.has_met = True
         elif isinstance(item, Farewell):
             self._ports.part(item)
+        elif isinstance(item, Taken):
+            self.credit.told(item)
         elif item is not None:
+            if isinstance(item, Parcel):
+                self.credit.received(item.reader)
             self._try(lambda: self._ports.add(item))
 
     def farewell(self) -> Farewell:
@@ -229,15 +233,22 @@ class _SourcePart(StatelessSourcePartition[_Sent]):
                 raise StopIteration
             self._has_told = True
             return self._to_all(ports.farewell())
-        if ports.has_met:
+        told: list[_Sent] = [(self._keys[to], (to, one)) for to, one in ports.credit.to_tell()]
+        if ports.has_met and ports.credit.may_send:
             work = ports.poll()
             if work is not None:
-                parcels = ports.lift(work)
-                return [(self._keys[to], (to, parcel)) for to, parcel in enumerate(parcels)]
-            if ports.is_commit_due:
-                return [(self._keys[own], (own, None))]
-        ports.rest()
-        return []
+                return [*told, *self._lifted(work)]
+        if ports.is_commit_due:
+            return [*told, (self._keys[own], (own, None))]
+        if not told:
+            ports.rest()
+        return told
+
+    def _lifted(self, work: Work | News) -> Iterable[_Sent]:
+        parcels = self._ports.lift(work)
+        if parcels and isinstance(parcels[0], Parcel):
+            self._ports.credit.sent()
+        return [(self._keys[to], (to, parcel)) for to, parcel in enumerate(parcels)]
 
     def _to_all(self, item: _Item) -> Iterable[_Sent]:
         return [(key, (to, item)) for to, key in enumerate(self._keys)]

@@ -46,7 +46,8 @@ class MirrorLag:
     """The histogram, and what waits to be counted.
 
     `gathered` and `committed` are called by the thread that commits, `readable` by the one that
-    mirrors, `report` by any.
+    mirrors, `report` by any. `newest_us` is for the mirror: how long the newest of the rows took
+    that became readable at the last call; None if there were none.
     """
 
     def __init__(self, now_us: Clock) -> None:
@@ -57,6 +58,7 @@ class MirrorLag:
         self._instants = 0
         self._buckets = np.zeros(len(EDGES_S) + 1, dtype=np.int64)
         self._sum_s = 0.0
+        self.newest_us: int | None = None
 
     def gathered(self, log_us: Int64s) -> None:
         """Rows with these log timestamps wait for the next commit; int64 (n,), µs."""
@@ -75,13 +77,14 @@ class MirrorLag:
 
     def readable(self, commits: Sequence[int]) -> None:
         """The shards' marks stand at these commits, now."""
-        now_us = self._now_us()
+        now_us, self.newest_us = self._now_us(), None
         with self._lock:
             while self._waiting and all(map(int.__le__, self._waiting[0][0], commits)):
                 _, rows = self._waiting.popleft()
                 self._instants -= len(rows.at_us)
                 # A producer's own timestamp, or a clock that was set back, may lie in the future.
                 lag_us = np.maximum(now_us - rows.at_us, 0)
+                self.newest_us = int(lag_us[-1])
                 places = np.searchsorted(_EDGES_US, lag_us)
                 np.add.at(self._buckets, places, rows.counts)
                 self._sum_s += float(np.dot(lag_us / 1e6, rows.counts))

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from ...schemas.errors import SinkError, TegulaError
-from ...state.mirror import Committed, Mirror, Offer
+from ...state.mirror import Mirror
+from ...state.mirror_merge import Committed, Offer, Taking, merge_all
 from ...state.online.lmdb import LmdbWriter, WritersAsReader
 from ...state.shard import Shard
 from ...windows.shape import Shape
@@ -30,6 +31,9 @@ from .pacing import mirror_rest_s
 
 WAITING_BYTES_MAX: Final = 256 << 20
 """Bytes that may wait in memory for the mirror; past it the outbox is read instead."""
+
+TOGETHER_KEYS: Final = 8192
+"""Keys that are merged in one go, of several shards: so many that their rows fit into memory."""
 
 RETRY_S: Final = 1.0
 _STOP_SHARE: Final = MIRROR_SHARE + 0.15  # a write that has begun may end
@@ -112,20 +116,23 @@ class Mirrors:
                 self._next_shapes = None
         if all(lagging):
             self._take_stock()
+        group: list[tuple[int, Taking]] = []
         for place, mirror in enumerate(self._mirrors):
-            try:
+            with self._blamed_on(place):
                 if lagging[place]:
                     mirror.rebuild_missing()
                     mirror.catch_up()
                     self._writers[place].publish()
                 elif offers[place]:
-                    mirror.take(offers[place])
-                if wanted is not None:
-                    self._writers[place].keep_builds(wanted)
-            except Exception as fault:
-                # The offers taken above are gone, for this shard and those after it.
-                self._fail(fault, place)
-                raise
+                    taking = mirror.begin(offers[place])
+                    if taking is not None:
+                        self._take_if_many(group, taking)
+                        group.append((place, taking))
+        self._take(group)
+        if wanted is not None:
+            for place, writer in enumerate(self._writers):
+                with self._blamed_on(place):
+                    writer.keep_builds(wanted)
         self.lag.readable(self.commits())
         with self._ready:
             if self._wanted is wanted:
@@ -133,14 +140,27 @@ class Mirrors:
         self.fault = None
         return any(lagging) or any(offers)
 
+    def _take_if_many(self, group: list[tuple[int, Taking]], taking: Taking) -> None:
+        """Take what has gathered, if with one more it would be too much to be held at once."""
+        keys = taking.key_count + sum(one.key_count for _, one in group)
+        if group and keys > TOGETHER_KEYS:
+            self._take(group)
+            group.clear()
+
+    def _take(self, group: Sequence[tuple[int, Taking]]) -> None:
+        if not group:
+            return
+        with self._blamed_on(group[0][0]):
+            merged = merge_all(self._shapes, [taking for _, taking in group])
+        for (place, taking), rows in zip(group, merged, strict=True):
+            with self._blamed_on(place):
+                self._mirrors[place].end(taking, rows)
+
     def _take_stock(self) -> None:
         """Have no store vouch for rows of another state, before the first is written anew."""
         for place, mirror in enumerate(self._mirrors):
-            try:
+            with self._blamed_on(place):
                 mirror.take_stock()
-            except Exception as fault:
-                self._fail(fault, place)
-                raise
 
     def look(self) -> None:
         """See whether every store holds what was left there; the next step mends what does not.
@@ -148,19 +168,25 @@ class Mirrors:
         Raises what a store raises that cannot be asked.
         """
         for place, mirror in enumerate(self._mirrors):
-            try:
+            with self._blamed_on(place):
                 followed = mirror.is_followed()
-            except Exception as fault:
-                self._fail(fault, place)
-                raise
             if not followed:
                 with self._ready:
                     self._lagging[place] = True
 
-    def _fail(self, fault: Exception, place: int) -> None:
-        with self._ready:
-            self._lagging = [True] * len(self._lagging)
-            self.fault = _named(fault, place)
+    @contextmanager
+    def _blamed_on(self, place: int) -> Iterator[None]:
+        """Keep what is raised as `fault`, of this shard; then no offer counts as taken.
+
+        Those that the step had taken over are gone, for this shard and those after it.
+        """
+        try:
+            yield
+        except Exception as fault:
+            with self._ready:
+                self._lagging = [True] * len(self._lagging)
+                self.fault = _named(fault, place)
+            raise
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is something to do, or after the time."""
@@ -249,7 +275,8 @@ class MirrorThread:
                 self._stop.wait(RETRY_S)
             else:
                 took_s = time.perf_counter() - began_s
-                self._stop.wait(mirror_rest_s(took_s, self._interval_s))
+                newest_us = self._mirrors.lag.newest_us
+                self._stop.wait(mirror_rest_s(took_s, self._interval_s, newest_us))
 
     def stop(self) -> None:
         """Finish what was offered, if there is time until the ending, then end.

@@ -51,13 +51,17 @@ def commit_interval_us(interval_us: int, lag_us: int, *, idle: bool, catching_up
     return max(interval_us, BEHIND_INTERVAL_US, share_us)
 
 
-def mirror_rest_s(took_s: float, interval_s: float) -> float:
+def mirror_rest_s(took_s: float, interval_s: float, newest_us: int | None) -> float:
     """How long the mirror rests after a step, s, so that the next one takes more commits at once.
 
-    Steps up to the setting `interval_s` follow each other without rest. A longer one is followed by
-    as long a rest: a mirror under load leaves half of its time to the commits.
+    `newest_us` is how long the newest event that the step made readable took from its log
+    timestamp, None if it brought none that came live. While that is less than a second the engine
+    keeps up, and every rest would only make events wait: commits are the lots. Else steps up to the
+    setting `interval_s` follow each other without rest, and a longer one is followed by as long a
+    rest: a mirror under load leaves half of its time to the commits.
 
-    >>> mirror_rest_s(0.01, 0.02), mirror_rest_s(0.1, 0.02), mirror_rest_s(3.0, 0.02)
-    (0.0, 0.1, 0.5)
+    >>> mirror_rest_s(0.01, 0.02, None), mirror_rest_s(0.1, 0.02, None), mirror_rest_s(0.1, 0.02, 0)
+    (0.0, 0.1, 0.0)
     """
-    return 0.0 if took_s <= interval_s else min(took_s, MIRROR_REST_MAX_S)
+    keeps_up = newest_us is not None and newest_us < SECOND_US
+    return 0.0 if keeps_up or took_s <= interval_s else min(took_s, MIRROR_REST_MAX_S)

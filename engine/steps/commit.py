@@ -21,7 +21,7 @@ import pyarrow as pa
 from ...state.fold import Folded, fold
 from ...state.keys import hashes_of, shards_of
 from ...state.locality import order_of_writing
-from ...state.mirror import Committed, Offer
+from ...state.mirror_merge import Committed, Offer
 from ...state.rows import Applied
 from ...state.shard import Shard
 from ...windows.shape import Shape

@@ -83,7 +83,7 @@ class Judge:
             conditions.append(self._where.fill_null(False))
         if not conditions:
             return np.ones(frame.height, dtype=bool)
-        return frame.select(pl.all_horizontal(conditions).alias("_")).to_series().to_numpy()
+        return frame.select_seq(pl.all_horizontal(conditions).alias("_")).to_series().to_numpy()
 
     def encode(
         self, frame: pl.DataFrame, rows: np.ndarray
@@ -111,7 +111,7 @@ class Judge:
 
     def inputs(self, frame: pl.DataFrame) -> list[pl.Series]:
         """What aggregates read of each row, in the order of the build's inputs."""
-        return frame.select(self._inputs).get_columns() if self._inputs else []
+        return frame.select_seq(self._inputs).get_columns() if self._inputs else []
 
     def columns(
         self, frame: pl.DataFrame, rows: np.ndarray

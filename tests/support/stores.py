@@ -13,7 +13,7 @@ from tegula.serving.tables import StoredRow
 from tegula.serving.tables import instants_of as instants_by_key
 from tegula.state.fold import Folded, fold, gather
 from tegula.state.keys import shard_of
-from tegula.state.mirror import Committed, Offer
+from tegula.state.mirror_merge import Committed, Offer
 from tegula.state.online.rows import Mark
 from tegula.state.packing import unpack
 from tegula.state.rows import Applied, hour_and_place

@@ -10,7 +10,7 @@ import pytest
 from tegula.engine.online import OpenWriter
 from tegula.engine.runtime.ingest import Ingest, Work
 from tegula.engine.runtime.mirroring import Mirrors, MirrorThread
-from tegula.engine.steps.commit import ShardCommit
+from tegula.engine.steps.commit import FOLD_EVERY, ShardCommit
 from tegula.engine.steps.standing import Standing
 from tegula.schemas.errors import OnlineStoreFull
 from tegula.state.fold import Folded
@@ -99,13 +99,13 @@ def test_thread_goes_on_after_a_fault_that_nobody_thought_of(running, monkeypatc
     def fail(*_: object) -> None:
         raise ZeroDivisionError("never seen before")
 
-    failing.take = failing.catch_up = fail  # type: ignore[method-assign]
+    failing.begin = failing.catch_up = fail  # type: ignore[method-assign]
     thread = MirrorThread(running.mirrors)
     thread.start()
     running.commit()
     eventually(lambda: running.mirrors.fault is not None)
     assert "never seen before" in running.mirrors.fault.got
-    del failing.take, failing.catch_up
+    del failing.begin, failing.catch_up
     eventually(lambda: running.mirrors.fault is None and running.mirrors.is_idle)
     thread.stop()
     assert running.absent() == []
@@ -222,3 +222,28 @@ def test_look_tells_a_store_that_lost_its_rows_from_those_that_did_not(far):
     assert [at >= 0 for at in far.mirrors.mirrored(BUILD.id)] == [True, False, True]
     far.mirrors.step()
     assert far.absent() == []
+
+
+def test_shards_merged_in_one_go_have_the_same_rows_as_one_by_one(tmp_path, monkeypatch):
+    """Some are in step, one was taken already, and folds, segments and new keys are among them."""
+    found = []
+    for name, most in (("together", 1 << 20), ("alone", 0), ("some", 7)):
+        monkeypatch.setattr("tegula.engine.runtime.mirroring.TOGETHER_KEYS", most)
+        running = Running(tmp_path / name)
+        for number in range(3 * FOLD_EVERY):
+            running.commit()
+            if number % 5 == 0:
+                running.mirrors.step()
+        running.mirrors.step()
+        reader = running.mirrors.reader()
+        found.append([])
+        for key in KEYS:
+            encoded = encode_key((key,), ("string",))
+            place = shard_of(encoded, SHARDS)
+            _, rows = reader.read(place, BUILD.id, [encoded])
+            found[-1] += [reader.mark(place).commit, *rows[0]]
+        running.mirrors.close(clean=False)
+        for shard in running.shards:
+            shard.abandon()
+    assert found[0] == found[1] == found[2]
+    assert None not in found[0]

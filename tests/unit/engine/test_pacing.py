@@ -43,6 +43,14 @@ def test_law_commit_interval_is_never_shorter_than_the_setting(setting_us, lag_u
     assert commit_interval_us(setting_us, lag_us, idle=idle, catching_up=behind) >= setting_us
 
 
-@given(st.floats(0, 100), st.floats(0.001, 1))
-def test_law_mirror_rests_no_longer_than_it_worked_and_than_the_bound(took_s, interval_s):
-    assert 0 <= mirror_rest_s(took_s, interval_s) <= min(took_s, MIRROR_REST_MAX_S)
+@given(st.floats(0, 100), st.floats(0.001, 1), st.none() | st.integers(SECOND_US, DAY_US))
+def test_law_mirror_rests_no_longer_than_it_worked_and_than_the_bound(
+    took_s, interval_s, newest_us
+):
+    rest_s = mirror_rest_s(took_s, interval_s, newest_us)
+    assert 0 <= rest_s <= min(took_s, MIRROR_REST_MAX_S)
+
+
+@given(st.floats(0, 100), st.integers(0, SECOND_US - 1))
+def test_law_mirror_does_not_rest_while_the_newest_event_was_readable_within_a_second(took_s, us):
+    assert mirror_rest_s(took_s, 0.02, us) == 0

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tegula.state import mirror as mirroring
 from tegula.state import outbox
-from tegula.state.mirror import Committed, Mirror
+from tegula.state.mirror import Mirror
+from tegula.state.mirror_merge import Committed
 from tegula.state.online.lmdb import LmdbWriter
 from tegula.state.online.rows import Mark
 from tests.support.mirrored import EXACT, GONE, NOON, SHAPE, Place, check
