@@ -3,8 +3,9 @@
 Appended batches may be as small as one event; a reader asks for as many rows as it can use. So
 each poll takes stored batches until it has enough, and puts them together in one pass.
 
-An idle reader costs one small question to SQLite every 2 ms: whether anyone has committed since.
-About once a second it looks whatever the answer was: no event may rest on that answer alone.
+An idle reader costs one small question to SQLite every 2 ms, after half a second every 10 ms:
+whether anyone has committed since. Every second it looks whatever the answer was: no event may rest
+on that answer alone.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from .local_file import connect, damaged, hash_of, named_errors
 from .payloads import Payloads
 from .source import RawBatch
 
-_IDLE_WAIT_S = 0.002
-_LOOK_EVERY = 500  # polls, of 2 ms each while there is nothing
+_WAIT_S, _IDLE_WAIT_S = 0.002, 0.01
+_IDLE_AFTER = 250  # polls that found nothing
+_LOOK_EVERY = 100  # polls
 _BATCH_BYTES_MAX = 32 << 20  # large records: a batch ends here, however few rows it has
 _Row = tuple[int, int, int, int, bytes, bytes]
 
@@ -45,15 +47,16 @@ class LocalReader:
         self._turns = list(positions)
         self._rests: dict[str, RawBatch] = {}
         self._drained_at: int | None = None
-        self._polls = 0
+        self._polls = self._empty = 0
         self._closed = threading.Event()
 
     def poll(self, rows_max: int) -> RawBatch | None:
-        """The next records of one partition, or None after a wait of 2 ms with nothing new."""
+        """The next records of one partition, or None after a wait of some ms with nothing new."""
         with named_errors(self._path):
             batch = self._next(rows_max)
+            self._empty = 0 if batch is not None else self._empty + 1
             if batch is None:
-                self._closed.wait(_IDLE_WAIT_S)
+                self._closed.wait(_WAIT_S if self._empty < _IDLE_AFTER else _IDLE_WAIT_S)
         return batch
 
     def seek(self, partition: str, offset: int) -> None:

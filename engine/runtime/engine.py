@@ -40,14 +40,12 @@ from .housekeeping import Housekeeping
 from .ingest import Ingest, Work, archive_rows
 from .joining import Joining
 from .mirroring import MirrorThread, open_mirrors
-from .pacing import commit_interval_us, is_lot
+from .pacing import commit_interval_us, is_lot, rest_s
 from .sources import open_log
 from .streams import StreamReader
 
 LOOK_US: Final = 500_000
 """How often the registry and the logs are looked at for changes."""
-
-_REST_S: Final = 0.002
 
 
 class Engine:
@@ -81,7 +79,7 @@ class Engine:
         self.ending = Ending(self._stop)
         self._closing = ExitStack()
         self._looked_us = -LOOK_US
-        self._first_pending_us = 0
+        self._first_pending_us = self._busy_us = 0
         self._was_idle = True
         self._lag_us = 0
         self._turn = 0
@@ -255,7 +253,7 @@ class Engine:
             if taken is None:
                 continue
             self._turn = (self._turn + step + 1) % len(readers)
-            work = taken.work
+            work, self._busy_us = taken.work, self._waited_us()
             if work.live:
                 now_us = self.now_us()
                 self.row_count += work.batch.read_count
@@ -283,7 +281,7 @@ class Engine:
             self.joining.joined(parcel.reader, parcel.builds)
             return
         if not self.ingest.committer.has_pending:
-            self._first_pending_us = self._waited_us()
+            self._first_pending_us = self._busy_us = self._waited_us()
         self.ingest.add(parcel)
         self.mirrors.lag.gathered(parcel.log_us)
 
@@ -308,7 +306,7 @@ class Engine:
 
     def rest(self) -> None:
         """Wait a little for something to do; a stop ends the wait."""
-        self._stop.wait(_REST_S)
+        self._stop.wait(rest_s(self._waited_us() - self._busy_us))
 
     def commit(self) -> list[ShardCommit]:
         """Commit what has gathered."""

@@ -1,4 +1,4 @@
-"""How often to commit and to mirror: at once while there is time, in larger lots when behind.
+"""How often to look, commit and mirror: at once while there is time, in larger lots when behind.
 
 A commit costs by the keys that it touches rather than by their events, and so does mirroring it. An
 engine that reads history, or has fallen behind, therefore catches up the faster the more it takes
@@ -25,6 +25,10 @@ _SHARE_OF_LAG: Final = 4
 
 MIRROR_REST_MAX_S: Final = 0.5
 
+REST_S: Final = 0.002
+IDLE_REST_S: Final = 0.01
+_IDLE_AFTER_US: Final = SECOND_US
+
 
 def is_lot(rows: int, size_bytes: int) -> bool:
     """Whether so much has gathered that it is committed, whatever the interval.
@@ -49,6 +53,15 @@ def commit_interval_us(interval_us: int, lag_us: int, *, idle: bool, catching_up
         return interval_us
     share_us = min(lag_us // _SHARE_OF_LAG, BEHIND_INTERVAL_MAX_US)
     return max(interval_us, BEHIND_INTERVAL_US, share_us)
+
+
+def rest_s(idle_us: int) -> float:
+    """How long to rest, s, before it is looked again for something to do, `idle_us` after the last.
+
+    >>> rest_s(900_000), rest_s(1_000_000)
+    (0.002, 0.01)
+    """
+    return REST_S if idle_us < _IDLE_AFTER_US else IDLE_REST_S
 
 
 def mirror_rest_s(took_s: float, interval_s: float, newest_us: int | None) -> float:
