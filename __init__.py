@@ -2,7 +2,7 @@
 
 Definitions are plain calls of the names below; `Client` reads and pushes over HTTP, `TestDriver`
 runs the real engine in process, for tests; `own_aggregate` takes an aggregate that you wrote;
-`training_set` gives features at many instants of the past. These are imported only when they are
+`training_set` and `features_in_range` give features at many instants of the past. These are imported only when they are
 first used, so that a module of definitions loads without a server's or an engine's libraries.
 """
 
@@ -27,6 +27,7 @@ from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbl
 
 if TYPE_CHECKING:
     from .backfill.training.api import training_set
+    from .backfill.training.ranges import features_in_range
     from .serving.client import Client
     from .testing.driver import TestDriver
     from .windows.own import own_aggregate
@@ -53,6 +54,7 @@ __all__ = [
     "agg",
     "calendar",
     "errors",
+    "features_in_range",
     "hopping",
     "last",
     "lifetime",
@@ -79,6 +81,10 @@ def __getattr__(name: str) -> Any:
         from .windows.own import own_aggregate
 
         return own_aggregate
+    if name == "features_in_range":
+        from .backfill.training.ranges import features_in_range
+
+        return features_in_range
     if name == "training_set":
         from .backfill.training.api import training_set
 

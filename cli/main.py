@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..schemas.errors import TegulaError
+from . import dataset_verbs as _dataset_verbs  # noqa: F401 - declares its verb
 from . import history_verbs as _history_verbs  # noqa: F401 - declares its verbs
 from .exits import INTERNAL, INTERRUPTED, OK, exit_code
 from .output import note, stderr, write_error

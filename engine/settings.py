@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         return self.home / "lake"
 
     @property
+    def datasets_path(self) -> Path:
+        """Where training sets lie that were not sent elsewhere."""
+        return self.lake_path / "datasets"
+
+    @property
     def checkpoint_path(self) -> Path:
         """Where a checkpoint is while it is being copied, and where one is asked for."""
         return self.home / "checkpoint"

@@ -26,6 +26,9 @@ from .lake import LocalLake
 FILE_ROWS: Final = 1 << 20
 """Rows of a file at most; a file is in memory while it is written."""
 
+NO_DELTA: Final = (pl.Duration, pl.Time, pl.Object, pl.Null, pl.Int128)
+"""Types that no Delta table has."""
+
 _BUILDING: Final = ".building-"
 _REPLACED: Final = ".replaced-"
 
@@ -134,7 +137,7 @@ def delta_column(column: pl.Series) -> pl.Series:
         return column.cast(pl.Int64)
     if isinstance(dtype, pl.Datetime) and dtype.time_unit != "us":
         return column.dt.cast_time_unit("us")
-    if dtype in (pl.Duration, pl.Time, pl.Object, pl.Null, pl.Int128):
+    if dtype in NO_DELTA:
         raise BadSpine(
             "a Delta table has no such type",
             where=f"column {column.name!r}",

@@ -17,11 +17,11 @@ from ...schemas.codec import load
 from ...schemas.definitions import Definitions
 from ...schemas.errors import RegistryMissing
 from ...schemas.time import Duration, parse_duration
-from ...state.dataset_files import DatasetWriter, delta_column
+from ...state.dataset_files import DatasetWriter
 from ...state.registry import Registry
 from .asked import Wanted, resolve
 from .build import Making, Order, make
-from .fingerprint import bytes_of
+from .fingerprint import bytes_of, canonical
 from .manifest import digest, manifest_of, put
 from .options import MEMORY_BYTES, Options, Progress
 from .result import TrainingSet
@@ -59,12 +59,11 @@ def training_set(
     or features, as definitions or by name; definitions need not be applied.
 
     `clock`: by `"event"` an event counts if it had happened before the instant; by `"known"` if it
-    had also been in the log, `landing_delay` before the instant at least; `"served"` gives what
-    serving really answered. `labels` are columns of the spine, or features, and how long after the
-    instant each is known: a feature is read so much later, and a label that is not known yet is
-    null. `keys` says which column is a key, where names differ: `{"card_id": "card"}`. `include`
-    asks for more columns: `"status"`, `"event_time"`, `"bounds"`. `time_zone` is that of instants
-    that name none, which are refused without it.
+    had also been in the log, `landing_delay` before the instant at least. `labels` are columns of
+    the spine, or features, and how long after the instant each is known: a feature is read so much
+    later, and a label that is not known yet is null. `keys` says which column is a key, where names
+    differ: `{"card_id": "card"}`. `include` asks for more columns: `"status"`, `"event_time"`,
+    `"bounds"`. `time_zone` is that of instants that name none, which are refused without it.
 
     With `out` the set is written to that folder as a Delta table with a manifest; else it is in
     memory. `project` is the folder of `tegula.toml`, the one that you are in if it is not said.
@@ -111,7 +110,7 @@ def made(
         with Workspace(parent, order.options.memory_bytes // 2) as workspace:
             for piece in make(making, settings, workspace, progress):
                 rows = piece.rows
-                rows_hash.update(bytes_of(rows.select(map(delta_column, rows.iter_columns()))))
+                rows_hash.update(bytes_of(canonical(rows)))
                 statistics.add(rows, piece.statuses)
                 if writer is None:
                     frames.append(rows)
@@ -120,7 +119,7 @@ def made(
         manifest = manifest_of(making, statistics, rows_hash.hexdigest())
         if writer is None:
             return TrainingSet(manifest, pl.concat(frames))
-        return TrainingSet(manifest, path=put(writer, manifest))
+        return TrainingSet(put(writer, manifest), path=writer.folder)
     finally:
         if writer is not None:
             writer.drop()

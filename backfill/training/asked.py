@@ -8,7 +8,7 @@ as they would count for a build of theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...engine.plan import Build, Plan, StreamPlan
@@ -77,12 +77,10 @@ class Asked:
         return max([*self.labels.values(), *delays], default=0)
 
     @property
-    def reach_us(self) -> int | None:
-        """The longest reach of a feature's window; None if one reads everything."""
+    def longest_us(self) -> int:
+        """The longest reach of all windows that have one; 0 if none has."""
         windows = [one.window for part in self.parts for one in part.features]
-        reaches = [window.reach_us for window in windows]
-        known = [reach for reach in reaches if reach is not None]
-        return max(known, default=0) if len(known) == len(reaches) else None
+        return max((one.reach_us for one in windows if one.reach_us is not None), default=0)
 
 
 def resolve(
@@ -96,13 +94,18 @@ def resolve(
     is wrong, `BadDataset` where nothing is asked for or one thing twice.
     """
     given = [features] if isinstance(features, Wanted) else list(features)
-    found = [_found(one, applied) for one in given]
+    # A name means a view that was given beside it, before it means what is applied.
+    views = collect(given, [name for name in labels or () if not isinstance(name, str)]).views
+    names = {view.name for view in views}
+    more = applied or Definitions()
+    known = replace(more, views=(*views, *(one for one in more.views if one.name not in names)))
+    found = [_found(one, known) for one in given]
     in_spine = {n: parse_duration(d) for n, d in (labels or {}).items() if _is_column(n)}
     of_label = [
         (ref, parse_duration(delay))
         for name, delay in (labels or {}).items()
         if not _is_column(name)
-        for ref in _refs(_found(name, applied))
+        for ref in _refs(_found(name, known))
     ]
     refs = [(ref, 0) for one in found for ref in _refs(one)]
     if not refs:
@@ -156,14 +159,13 @@ def _refs(one: FeatureService | FeatureView | FeatureRef) -> list[FeatureRef]:
     return [ref for served in one.features for ref in _refs(served)]
 
 
-def _found(one: Any, applied: Definitions | None) -> FeatureService | FeatureView | FeatureRef:
+def _found(one: Any, known: Definitions) -> FeatureService | FeatureView | FeatureRef:
     if isinstance(one, FeatureService | FeatureView | FeatureRef):
         return one
     if not isinstance(one, str):
         raise BadDataset(
             "this is no feature", got=repr(one), expected="a service, a view, a feature, or a name"
         )
-    known = applied or Definitions()
     views = {view.name: view for view in known.views}
     view, colon, feature = one.partition(":")
     if colon:

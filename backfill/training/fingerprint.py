@@ -8,7 +8,17 @@ import numpy as np
 import orjson
 import polars as pl
 
+from ...state.dataset_files import NO_DELTA, delta_column
+
 _OLDEST: Final = pl.CompatLevel.oldest()
+
+
+def canonical(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame as a Delta table would give it back, so that a set has one hash wherever it is."""
+    return frame.select(
+        column if column.dtype in NO_DELTA else delta_column(column)
+        for column in frame.iter_columns()
+    )
 
 
 def bytes_of(frame: pl.DataFrame) -> bytes:

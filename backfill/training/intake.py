@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -12,10 +13,10 @@ import polars as pl
 from ...connectors.rfc3339 import format_instant
 from ...schemas.errors import BadSpine
 from .asked import Asked
-from .fingerprint import bytes_of
+from .fingerprint import bytes_of, canonical
 from .instants import instants_of
 from .options import Options, Progress
-from .spine import encoded_keys
+from .spine import PIECE_ROWS, encoded_keys
 from .spool import Spool, Workspace
 
 if TYPE_CHECKING:
@@ -41,29 +42,48 @@ def take_in(order: Order, workspace: Workspace, progress: Progress) -> Intake:
     """Read the spine. Raises `BadSpine` for the first thing that is wrong with it."""
     taken: Intake | None = None
     digest = hashlib.sha256()
-    for piece in order.spine.pieces():
-        piece = plain(piece)
+    for piece in even(order.spine.pieces()):
         if taken is None:
             check_columns(piece.schema, order.asked, order.options)
             taken = Intake(workspace.spool(), workspace.spool(), piece.schema)
-        piece = _alike(piece, taken)
         at_us = _instants(piece, order, taken.rows)
         keys = [
-            encoded_keys(piece, entity, order.options.keys, order.options.zone, taken.rows).alias(
-                f"_key{number}"
-            )
-            for number, entity in enumerate(order.asked.entities)
+            encoded_keys(piece, entity, order.options.keys, order.options.zone, taken.rows)
+            for entity in order.asked.entities
         ]
+        named = [one.alias(f"_key{number}") for number, one in enumerate(keys)]
         taken.given.append(piece.with_columns(pl.Series(AT_US, at_us)))
-        taken.keyed.append(pl.DataFrame([pl.Series("_at_us", at_us), *keys]))
+        taken.keyed.append(pl.DataFrame([pl.Series("_at_us", at_us), *named]))
         taken.piece_rows.append(piece.height)
         taken.rows += piece.height
-        digest.update(bytes_of(piece))
+        digest.update(bytes_of(canonical(piece)))
         progress("Reading the spine", taken.rows, None)
     if taken is None:
         raise BadSpine("the spine has no columns", expected="a column of instants, and of keys")
     taken.hash = digest.hexdigest()
     return taken
+
+
+def even(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in pieces of `PIECE_ROWS`, the last one shorter: at least one piece.
+
+    So nothing depends on how whatever holds a spine cuts it. Raises `BadSpine` where columns change
+    half-way.
+    """
+    waiting: list[pl.DataFrame] = []
+    schema: pl.Schema | None = None
+    rows = done = 0
+    for given in pieces:
+        piece = plain(given)
+        schema = schema or piece.schema
+        waiting.append(_alike(piece, schema, done + rows))
+        rows += piece.height
+        while rows >= PIECE_ROWS:
+            whole = pl.concat(waiting)
+            yield whole[:PIECE_ROWS]
+            waiting, rows, done = [whole[PIECE_ROWS:]], rows - PIECE_ROWS, done + PIECE_ROWS
+    if rows or (waiting and not done):
+        yield pl.concat(waiting)
 
 
 def plain(piece: pl.DataFrame) -> pl.DataFrame:
@@ -74,18 +94,18 @@ def plain(piece: pl.DataFrame) -> pl.DataFrame:
     return piece.with_columns(pl.col(categories).cast(pl.String)) if categories else piece
 
 
-def _alike(piece: pl.DataFrame, taken: Intake) -> pl.DataFrame:
-    """A piece in the types of the first, which may have had nothing but nulls in a column."""
-    if piece.schema == taken.schema:
+def _alike(piece: pl.DataFrame, schema: pl.Schema, first_row: int) -> pl.DataFrame:
+    """A piece in the types of the first."""
+    if piece.schema == schema:
         return piece
     try:
-        return piece.select(pl.col(n).cast(d) for n, d in taken.schema.items())
+        return piece.select(pl.col(n).cast(d) for n, d in schema.items())
     except pl.exceptions.PolarsError as fault:
         raise BadSpine(
             "the spine's columns change half-way",
-            where=f"row {taken.rows}",
+            where=f"row {first_row}",
             got=", ".join(f"{n}: {d}" for n, d in piece.schema.items()),
-            expected=", ".join(f"{n}: {d}" for n, d in taken.schema.items()),
+            expected=", ".join(f"{n}: {d}" for n, d in schema.items()),
         ) from fault
 
 

@@ -34,7 +34,7 @@ def manifest_of(making: Making, statistics: Statistics, rows_hash: str) -> dict[
     asked, options = order.asked, order.options
     return {
         "format": FORMAT,
-        "tegula": _library(),
+        "tegula": library(),
         "made_us": order.now_us,
         "made_at": format_instant(order.now_us),
         "clock": options.clock,
@@ -48,6 +48,9 @@ def manifest_of(making: Making, statistics: Statistics, rows_hash: str) -> dict[
             for part in asked.parts
         ],
         "columns": list(asked.columns),
+        "entities": [[[name, type_.name] for name, type_ in one] for one in asked.entities],
+        "longest_us": asked.longest_us,
+        "outcome_us": asked.outcome_us,
         "labels": dict(asked.labels),
         "definitions": dump(asked.definitions),
         "fingerprints": fingerprints(asked),
@@ -85,15 +88,15 @@ def fingerprints(asked: Asked) -> dict[str, dict[str, str]]:
     }
 
 
-def put(writer: DatasetWriter, manifest: Mapping[str, Any]) -> Path:
-    """Finish a table with its manifest in it, and let it be seen; gives its folder."""
+def put(writer: DatasetWriter, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Finish a table with its manifest in it, and let it be seen; gives the manifest as it is."""
     writer.finish()
     folder = writer.building / FOLDER
     folder.mkdir(exist_ok=True)
     whole = {**manifest, "files": list(writer.hashes)}
     (folder / NAME).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     writer.put()
-    return writer.folder
+    return whole
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -122,7 +125,8 @@ def digest() -> Any:
     return hashlib.sha256()
 
 
-def _library() -> str:
+def library() -> str:
+    """The version of Tegula that runs."""
     try:
         return version("tegula")
     except PackageNotFoundError:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...schemas.errors import BadDataset
 
-CLOCKS: Final = ("event", "known", "served")
+CLOCKS: Final = ("event", "known")
 INCLUDES: Final = ("status", "event_time", "bounds")
 MEMORY_BYTES: Final = 1 << 30
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
+from ...schemas.time import Duration
 from ...state.dataset_files import DatasetWriter, files_of
 from .statistics import as_frame
 
@@ -83,7 +84,10 @@ class TrainingSet:
 
     def to_polars(self) -> pl.DataFrame:
         """All rows as a frame of Polars."""
-        return self._frame if self._frame is not None else pl.concat(self.pieces())
+        if self._frame is not None:
+            return self._frame
+        assert self.path is not None, "a set is in memory or in a folder"
+        return pl.scan_parquet(list(files_of(self.path))).collect()
 
     def to_arrow(self) -> pa.Table:
         """All rows as a table of Arrow."""
@@ -104,9 +108,33 @@ class TrainingSet:
         try:
             for piece in self.pieces():
                 writer.write(piece)
-            return put(writer, self.manifest)
+            put(writer, self.manifest)
+            return writer.folder
         finally:
             writer.drop()
+
+    def split_by_time(
+        self, *cuts: str, embargo: Duration | None = None
+    ) -> tuple[pl.DataFrame, ...]:
+        """Rows before, between and after instants, with a gap of `embargo` before each.
+
+        See `split.split_by_time`: labels of an earlier part are known when a later one begins.
+        """
+        from .split import split_by_time
+
+        return split_by_time(self, *cuts, embargo=embargo)
+
+    def split_by_entity(
+        self,
+        shares: Sequence[float] = (0.8, 0.2),
+        *,
+        keys: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> tuple[pl.DataFrame, ...]:
+        """Rows by hash of their key: no key is in two parts. See `split.split_by_entity`."""
+        from .split import split_by_entity
+
+        return split_by_entity(self, shares, keys=keys, seed=seed)
 
     def __len__(self) -> int:
         return self.rows

@@ -56,7 +56,7 @@ def open_spine(given: Any, connection: Any = None) -> Spine:
         return given
     if isinstance(given, pl.LazyFrame):
         lazy = given
-        return Spine(lambda: _read("lazy frame", lambda: _of_lazy(lazy)), {"kind": "memory"})
+        return Spine(lambda: _read("lazy frame", lambda: of_lazy(lazy)), {"kind": "memory"})
     if isinstance(given, pl.DataFrame):
         return _in_memory(given)
     if isinstance(given, pa.RecordBatchReader):
@@ -74,14 +74,22 @@ def open_spine(given: Any, connection: Any = None) -> Spine:
 
 
 def _in_memory(frame: pl.DataFrame) -> Spine:
-    return Spine(lambda: frame.iter_slices(PIECE_ROWS), {"kind": "memory"})
+    return Spine(lambda: _sliced(frame), {"kind": "memory"})
 
 
-def _of_lazy(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    return lazy.collect_batches(chunk_size=PIECE_ROWS, maintain_order=True)
+def _sliced(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """At least one piece, so that the columns of an empty frame are known too."""
+    yield from frame.iter_slices(PIECE_ROWS) if frame.height else [frame]
+
+
+def of_lazy(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """The rows of a lazy frame in their order; first a piece without rows, for its columns."""
+    yield lazy.head(0).collect()
+    yield from lazy.collect_batches(chunk_size=PIECE_ROWS, maintain_order=True)
 
 
 def _of_batches(reader: pa.RecordBatchReader) -> Iterator[pl.DataFrame]:
+    yield pl.DataFrame(reader.schema.empty_table())
     for batch in reader:
         yield from pl.DataFrame(batch).iter_slices(PIECE_ROWS)
 
@@ -131,7 +139,7 @@ def _of_path(path: Path) -> Spine:
     if path.is_dir() and (path / "_delta_log").is_dir():
         version = delta_version(path)
         return Spine(
-            lambda: _read(str(path), lambda: _of_lazy(scan_delta(path, version))),
+            lambda: _read(str(path), lambda: of_lazy(scan_delta(path, version))),
             {"kind": "delta", "path": str(path.resolve()), "version": version},
             True,
         )
@@ -142,7 +150,7 @@ def _of_path(path: Path) -> Spine:
         )
     target = path if path.is_file() else path / "**" / "*.parquet"
     return Spine(
-        lambda: _read(str(path), lambda: _of_lazy(scan(target))),
+        lambda: _read(str(path), lambda: of_lazy(scan(target))),
         {"kind": "file", "path": str(path.resolve())},
         True,
     )
@@ -194,7 +202,7 @@ def _of_query(query: Any, connection: Any) -> Spine:
 def _read(where: str, pieces: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
     try:
         for piece in pieces():
-            yield from piece.iter_slices(PIECE_ROWS)
+            yield from _sliced(piece)
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as fault:
         said = " ".join(str(fault).split())
         raise BadSpine("the spine cannot be read", where=where, got=said) from fault

@@ -31,6 +31,7 @@ NAMES = [
     "agg",
     "calendar",
     "errors",
+    "features_in_range",
     "hopping",
     "last",
     "lifetime",

@@ -79,6 +79,8 @@ def test_query_gives_its_rows_in_order(tmp_path: Path):
 def test_many_rows_come_in_pieces():
     many = pl.DataFrame({"at": range(PIECE_ROWS + 1)})
     assert [piece.height for piece in open_spine(many).pieces()] == [PIECE_ROWS, 1]
+    lazy = [piece.height for piece in open_spine(many.lazy()).pieces()]
+    assert (sum(lazy), max(lazy)) == (PIECE_ROWS + 1, PIECE_ROWS)
 
 
 def test_pandas_with_mixed_zones_becomes_utc():
