@@ -2,8 +2,9 @@
 
 Definitions are plain calls of the names below; `Client` reads and pushes over HTTP, `TestDriver`
 runs the real engine in process, for tests; `own_aggregate` takes an aggregate that you wrote;
-`training_set` and `features_in_range` give features at many instants of the past. These are imported only when they are
-first used, so that a module of definitions loads without a server's or an engine's libraries.
+`training_set` and `features_in_range` give features at many instants of the past. These are
+imported only when they are first used, so that a module of definitions loads without a server's or
+an engine's libraries.
 """
 
 from __future__ import annotations
