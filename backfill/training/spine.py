@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import sqlalchemy as sa
 
 from ...schemas.errors import BadSpine
 from ...schemas.types import DataType
 from ...state.dataset_files import delta_version, scan_delta
 from ...state.keys import encode_keys
+from ...state.queries import query_rows
 from .instants import instants_of
 
 PIECE_ROWS: Final = 131_072
@@ -171,32 +171,8 @@ def _of_query(query: Any, connection: Any) -> Spine:
     if not isinstance(query, str):
         raise BadSpine("a query is a text of SQL", got=type(query).__name__, expected="SELECT …")
 
-    def pieces() -> Iterator[pl.DataFrame]:
-        own = isinstance(connection, str)
-        engine = sa.create_engine(connection) if own else connection
-        try:
-            with engine.connect().execution_options(yield_per=PIECE_ROWS) as link:
-                rows = link.execute(sa.text(query))
-                names = list(rows.keys())
-                known: dict[str, pl.DataType] = {}
-                for part in rows.partitions():
-                    piece = pl.DataFrame(
-                        [tuple(row) for row in part],
-                        schema=names,
-                        orient="row",
-                        infer_schema_length=None,
-                        schema_overrides=known,
-                    )
-                    known |= {n: d for n, d in piece.schema.items() if d != pl.Null}
-                    yield piece
-        except sa.exc.SQLAlchemyError as fault:
-            said = " ".join(str(getattr(fault, "orig", None) or fault).split())
-            raise BadSpine("the query failed", where=query, got=said) from fault
-        finally:
-            if own:
-                engine.dispose()
-
-    return Spine(lambda: _read("query", pieces), {"kind": "query", "query": query})
+    origin = {"kind": "query", "query": query}
+    return Spine(lambda: _read("query", lambda: query_rows(query, connection, PIECE_ROWS)), origin)
 
 
 def _read(where: str, pieces: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
