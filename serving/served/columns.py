@@ -64,6 +64,12 @@ def rows_of(notes: Notes, *, writer: str, first_sequence: int) -> pl.DataFrame:
     return rows.select(name for name in columns if name in rows.columns)
 
 
+def warm_up() -> None:
+    """Let libraries load what they load at first use, before requests would wait meanwhile."""
+    encode_keys([pa.array([""], pa.large_string())], ["string"])
+    _read([b"{}"], {"values": pl.Struct({"_": pl.List(pl.Int64())})})
+
+
 def _wide(notes: Notes, outputs: Mapping[str, DataType]) -> pl.DataFrame:
     """One row an answer, with lists of what each of its keys has."""
     plan = notes.plan

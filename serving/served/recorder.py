@@ -22,6 +22,7 @@ from ..metrics import Counters
 from ..plan import FeaturePlan, Resolved
 from ..protocol import FeatureRequest
 from ..read import Reply
+from .columns import warm_up
 from .notes import NEVER_US, NOTE_BYTES, Noted, Notes
 from .writer import ServedWriter
 
@@ -60,7 +61,8 @@ class Recorder:
         return None if self._writer is None else self._writer.fault
 
     def start(self) -> None:
-        """Begin to keep answers; called on the event loop."""
+        """Begin to keep answers; called on the event loop, before it has anything to answer."""
+        warm_up()
         self._writer = ServedWriter(
             lake_of(self._settings),
             uuid.uuid4().hex,

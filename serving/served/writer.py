@@ -93,6 +93,8 @@ class ServedWriter:
         """Write what waits, for at most `STOP_S`; what then is not written is counted as lost."""
         self._queue.put(None)
         self._thread.join(STOP_S + RETRY_S)
+        if self._thread.is_alive():
+            _LOG.error("the served log was not written in time: what waited for it is lost")
 
     @property
     def _is_waiting(self) -> bool:
