@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ..engine.lake import lake_of
 from ..engine.own import OwnAggregates
 from ..engine.plan import compile as compile_plan
 from ..engine.settings import Settings
@@ -37,7 +38,7 @@ def estimate(settings: Settings, registry: Registry, view: str) -> Estimate:
     if plan is None or view not in known:
         raise UnknownView(view=view, known=known)
     stream = plan.stream(plan.build_of(view).stream)
-    files = ArchiveFiles(settings.lake_path, stream.name, stream.schema)
+    files = ArchiveFiles(lake_of(settings), stream.name, stream.schema)
     files.refresh()
     spans = [span for name in files.partitions() for span in files.spans(name, 0)]
     rows = sum(one.row_count for one in spans)

@@ -15,6 +15,7 @@ from typing import Final
 from ..connectors.archive import ArchiveLog
 from ..connectors.decode import DecodedBatch, JsonDecoder
 from ..connectors.source import Log
+from ..engine.lake import lake_of
 from ..engine.plan import StreamPlan
 from ..engine.runtime.feeds import DecodedFeed
 from ..engine.runtime.sources import open_log
@@ -63,7 +64,7 @@ class KeptEvents:
     def __init__(self, stream: StreamPlan, settings: Settings) -> None:
         self.stream = stream
         self._settings = settings
-        self._files = ArchiveFiles(settings.lake_path, stream.name, stream.schema)
+        self._files = ArchiveFiles(lake_of(settings), stream.name, stream.schema)
         self._archive = ArchiveLog(stream.name, self._files, stream.event_time)
         self._log: Log | None = None
         self.log_fault: TegulaError | None = None

@@ -16,6 +16,7 @@ import polars as pl
 
 from ..connectors.encode import encode
 from ..connectors.redrive import RedriveFile, Redriven
+from ..engine.lake import lake_of
 from ..engine.plan import Build, StreamPlan
 from ..engine.settings import Settings
 from ..schemas.errors import BadRequest
@@ -185,4 +186,4 @@ def redrive(
 
 
 def _files(settings: Settings, stream: StreamPlan) -> ArchiveFiles:
-    return ArchiveFiles(settings.lake_path, stream.name, stream.schema)
+    return ArchiveFiles(lake_of(settings), stream.name, stream.schema)

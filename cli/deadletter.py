@@ -17,6 +17,7 @@ from ..backfill import redrive as again
 from ..backfill.redrive import Choice, Found, Mend
 from ..connectors.rfc3339 import format_instant
 from ..engine.deployed import Deployed, load_deployed
+from ..engine.lake import lake_of
 from ..engine.plan import Build, StreamPlan
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
@@ -94,7 +95,7 @@ def _build(deployed: Deployed, stream: StreamPlan, view: str) -> Build:
 
 def _counts(settings: Settings, deployed: Deployed, as_json: bool) -> int:
     counts = {
-        name: DeadLetter(settings.lake_path, name).counts() for name in sorted(deployed.streams)
+        name: DeadLetter(lake_of(settings), name).counts() for name in sorted(deployed.streams)
     }
     if as_json:
         write_json(counts)
@@ -119,7 +120,7 @@ def _list(
         late = again.expired(settings, stream, build, options.choice)
         found = [_as_dict(one) for one in islice(late, options.limit)]
     else:
-        letters = DeadLetter(settings.lake_path, stream.name)
+        letters = DeadLetter(lake_of(settings), stream.name)
         records = letters.list(limit=options.limit, code=options.code, partition=options.partition)
         found = [_as_dict(one) for one in records]
     if as_json:
@@ -153,7 +154,7 @@ def _as_dict(one: Any) -> dict[str, Any]:
 def _show(
     settings: Settings, stream: StreamPlan, partition: str, offset: int, as_json: bool
 ) -> int:
-    record = DeadLetter(settings.lake_path, stream.name).show(partition, offset)
+    record = DeadLetter(lake_of(settings), stream.name).show(partition, offset)
     if record is None:
         raise BadRequest(
             "no dead letter lies there",

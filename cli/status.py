@@ -161,7 +161,8 @@ def _stores(settings: Settings) -> Iterator[tuple[str, Path]]:
     yield "state", settings.state_path
     if settings.online_url is None:
         yield "online", settings.online_path
-    yield "lake", settings.lake_path
+    if settings.lake_is_here:
+        yield "lake", settings.lake_path
 
 
 def disk_bytes(folder: Path) -> int:

@@ -13,8 +13,12 @@ ORDERS: Final = {"log": "_offset", "dead_letter": None, "features": None, "serve
 
 
 def lake_of(settings: Settings) -> Lake:
-    """The project's lake; nothing is touched yet."""
-    return LocalLake(settings.lake_path)
+    """The project's lake; nothing is touched yet. Raises `SettingsError` for one that is none."""
+    if settings.lake_is_here:
+        return LocalLake(settings.lake_path)
+    from ..state.lake_s3 import open_lake  # which not everybody needs, and takes time
+
+    return open_lake(settings.lake or "", settings.lake_options, settings.project)
 
 
 def tables(lake: Lake) -> Iterator[tuple[str, str | None]]:

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     """How many are kept there; older ones are deleted."""
     checkpoint_options: dict[str, str] = Field(default_factory=dict, repr=False)
     """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
+    lake: str | None = None
+    """Where Delta tables lie: a folder, or `s3://bucket/prefix`; `lake/` in `home` without it."""
+    lake_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
     maintain_interval_s: float = Field(3600.0, ge=0, le=31 * 86_400)
     """How often the engine merges small files of the lake and deletes old ones; 0: never."""
     maintain_file_bytes: int = Field(128 << 20, ge=32 << 20, le=4 << 30)
@@ -191,9 +195,19 @@ class Settings(BaseSettings):
         return self.home / "online"
 
     @property
+    def lake_is_here(self) -> bool:
+        """Whether the lake is a folder, and no bucket."""
+        return self.lake is None or "://" not in self.lake
+
+    @property
     def lake_path(self) -> Path:
-        """The root of the Delta tables: the archive, the dead letter, the served log."""
-        return self.home / "lake"
+        """The lake's folder; where it is a bucket, that of what is none of its tables.
+
+        Tables are reached by `engine.lake.lake_of`.
+        """
+        if self.lake is None or not self.lake_is_here:
+            return self.home / "lake"
+        return self.project / Path(self.lake).expanduser()
 
     @property
     def datasets_path(self) -> Path:

@@ -86,7 +86,7 @@ class FileSpan:
                 yield rows
         except TableFileLost as fault:
             if fault.is_gone and (now := self._merged_into()):
-                yield from self._rows_of(now, wanted, last + 1, rows_max)
+                yield from self._rows_of(now, wanted, max(last + 1, self.first_offset), rows_max)
                 return
             raise self._lost(fault.got, last + 1) from fault.__cause__
         whole = from_offset > self.first_offset or count == self.row_count

@@ -10,16 +10,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from ..schemas.errors import SettingsError
 from .checkpoint_store import CHUNK_BYTES, FILES, MANIFEST, DirectoryStore, Store, refusals
-
-_OPTIONS: Final = ("endpoint", "region", "access_key", "secret_key", "session_token")
-_TIMEOUT_S: Final = 30.0
+from .object_store import check_options, s3_files
 
 
 def open_store(place: str | None, options: Mapping[str, str], project: Path) -> Store:
@@ -46,25 +42,8 @@ def open_store(place: str | None, options: Mapping[str, str], project: Path) -> 
             got=place,
             expected="a folder, or s3://bucket/prefix",
         )
-    return ObjectStore(_s3(options), rest.strip("/"), place)
-
-
-def _s3(options: Mapping[str, str]) -> fs.FileSystem:
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise SettingsError(
-            "there is no such option of an object store",
-            where="checkpoint_options",
-            got=", ".join(unknown),
-            expected=", ".join(_OPTIONS),
-        )
-    given: dict[str, Any] = {
-        name: value for name, value in options.items() if name != "endpoint" and value
-    }
-    if endpoint := options.get("endpoint"):
-        parts = urlsplit(endpoint)
-        given |= {"endpoint_override": parts.netloc or endpoint, "scheme": parts.scheme or "https"}
-    return fs.S3FileSystem(connect_timeout=_TIMEOUT_S, request_timeout=_TIMEOUT_S, **given)
+    check_options(options, "checkpoint_options")
+    return ObjectStore(s3_files(options), rest.strip("/"), place)
 
 
 class ObjectStore:

@@ -28,6 +28,10 @@ from .lake import Lake
 MAINTENANCE: Final = "tegula.maintenance"
 """The transaction of every commit that removes files: Delta refuses the second of two at once."""
 
+LOG_RETENTION: Final = "delta.logRetentionDuration"
+LOG_RETENTION_DAY: Final = "interval 24 hours"
+"""How long entries of a table's log stay that a checkpoint sums up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -69,7 +73,9 @@ class MarkedTable:
     @property
     def exists(self) -> bool:
         """Whether there is a table."""
-        return DeltaTable.is_deltatable(self.lake.name, self._options)
+        # The library's own question would hold all threads of the process while a store answers.
+        with usable(self.lake.name):
+            return "_delta_log" in self.lake.folders()
 
     def refresh(self) -> None:
         """Take in what has been committed, by whomever. Raises `TableUnwritable`, `TableLost`."""
@@ -229,6 +235,7 @@ class MarkedTable:
                     mode="ignore",
                     partition_by=self._partition_by,
                     name=self._app,
+                    configuration={LOG_RETENTION: LOG_RETENTION_DAY},
                     storage_options=self._options,
                 )
         if not self._conforms:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -25,12 +25,10 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..schemas.errors import MaintenanceRunning, TableDamaged, TableUnwritable, TegulaError
-from .delta import MAINTENANCE
+from .delta import LOG_RETENTION, LOG_RETENTION_DAY, MAINTENANCE
 from .delta_files import list_files, path_of, read_rows, sync_log, usable, write_pieces
 from .lake import Lake
 from .merges import Merge, plan
-
-_LOG_RETENTION: Final = "delta.logRetentionDuration"
 
 Progress = Callable[[int, int], None]
 """Is told the bytes done, and those of all."""
@@ -259,11 +257,10 @@ class Upkeep:
             )
 
     def _shorten_log(self) -> None:
-        """Sum the log up in a checkpoint, and delete entries that are older than the retention."""
-        retention = f"interval {math.ceil(self._policy.retention_s)} seconds"
+        """Sum the log up in a checkpoint, and delete entries that are older than a day."""
         with usable(self._lake.name):
-            if self._table.metadata().configuration.get(_LOG_RETENTION) != retention:
-                self._table.alter.set_table_properties({_LOG_RETENTION: retention})
+            if LOG_RETENTION not in self._table.metadata().configuration:
+                self._table.alter.set_table_properties({LOG_RETENTION: LOG_RETENTION_DAY})
             self._table.update_incremental()
             self._table.create_checkpoint()
             # What is deleted must not be missed because the checkpoint was not on the disk yet.

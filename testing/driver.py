@@ -27,6 +27,7 @@ from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Payloads, RawBatch
 from ..engine.apply import apply_definitions
+from ..engine.lake import lake_of
 from ..engine.own import OwnAggregates, own_aggregates_of
 from ..engine.runtime.clock import ScriptedClock
 from ..engine.runtime.engine import Engine
@@ -230,7 +231,7 @@ class TestDriver:
         """The stream's records that could not become events: bytes, position, code and reason."""
         self.settle()
         self.engine.archiving.flush()
-        return DeadLetter(self._settings.lake_path, stream).list()
+        return DeadLetter(lake_of(self._settings), stream).list()
 
     def redrive(
         self,

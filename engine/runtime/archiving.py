@@ -16,6 +16,7 @@ from ...state.archive import Archive, ArchiveRows
 from ...state.archive_files import ArchiveFiles
 from ...state.archive_writer import ArchiveWriter, FlushPolicy
 from ...state.dead_letter import DeadLetter
+from ..lake import lake_of
 from ..plan import StreamPlan
 from ..settings import Settings
 from ..steps.lanes import Place
@@ -33,7 +34,7 @@ class Archiving:
 
     def open(self, stream: StreamPlan) -> ArchiveLog:
         """Open a stream's archive for writing; returns it for reading."""
-        root, name = self._settings.lake_path, stream.name
+        root, name = lake_of(self._settings), stream.name
         archive = Archive(
             root,
             name,

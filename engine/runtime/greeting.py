@@ -15,6 +15,7 @@ from ...state.archive_files import ArchiveFiles
 from ...state.registry import Registry
 from ...state.shard import Shard
 from ..deployed import Deployed
+from ..lake import lake_of
 from ..plan import StreamPlan
 from ..settings import Settings
 from ..steps.standing import Positions
@@ -71,7 +72,7 @@ def judged(
         home = own.get(registry.stream_ordinal(stream.name) % registry.shards())
         if stream.unique_by is None or home is None:
             continue
-        files = ArchiveFiles(settings.lake_path, stream.name, stream.schema)
+        files = ArchiveFiles(lake_of(settings), stream.name, stream.schema)
         archive = ArchiveLog(stream.name, files, stream.event_time)
         there = archive.partitions()
         for partition, ordinal in registry.partitions(stream.name).items():

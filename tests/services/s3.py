@@ -1,7 +1,7 @@
 """A small S3 for tests: buckets in memory, as much of the protocol as clients of objects use.
 
-Objects are put whole or in parts, read whole or by range, listed by prefix and delimiter, deleted
-one by one or many. Nobody signs in: whatever signature comes is taken. `TEGULA_S3=http://host:port`
+Objects are put whole or in parts, or only where none is, read whole or by range, listed by prefix
+and delimiter, deleted one by one or many. Nobody signs in: whatever signature comes is taken. `TEGULA_S3=http://host:port`
 has the tests use another server, such as moto or MinIO, with the keys `minioadmin`.
 """
 
@@ -29,6 +29,8 @@ class Buckets:
 
     endpoint: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
+    away: bool = False
+    """Whether every request is refused, as by a store that is down."""
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     upload_count: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, content: bytes = b"", **headers: str) -> None:
         self.send_response(status)
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         if "Content_Length" not in headers:
@@ -91,6 +94,16 @@ class _Handler(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():
             """A trailer; nobody asks for it."""
 
+    def parse_request(self) -> bool:
+        """Refuse everything while the store is away."""
+        if not super().parse_request():
+            return False
+        if not self.buckets.away:
+            return True
+        self.close_connection = True
+        self.send_error(503)
+        return False
+
     def do_PUT(self) -> None:
         key, query = self._said()
         body = self._body()
@@ -98,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
             if "uploadId" in query:
                 self.buckets.uploads[query["uploadId"]][int(query["partNumber"])] = body
             elif "/" in key:
+                if self.headers.get("If-None-Match") == "*" and key in self.buckets.objects:
+                    return self._refuse(412, "PreconditionFailed")
                 self.buckets.objects[key] = body
         return self._answer(200, ETag='"e"')
 
@@ -120,7 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
             for one in ElementTree.fromstring(body).iter():
                 if one.tag.endswith("Key"):
                     self.buckets.objects.pop(f"{bucket}/{one.text}", None)
-        return self._xml("DeleteResult", "")
+        gone = ElementTree.fromstring(body).iter()
+        inner = "".join(
+            f"<Deleted><Key>{escape(one.text or '')}</Key></Deleted>"
+            for one in gone
+            if one.tag.endswith("Key")
+        )
+        return self._xml("DeleteResult", inner)
 
     def do_DELETE(self) -> None:
         key, query = self._said()
@@ -149,7 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None:
             return self._answer(200, content, ETag='"e"')
         first, last = asked.removeprefix("bytes=").split("-")
-        part = content[int(first) : int(last) + 1]
+        if not first:  # so many from the end
+            first, last = str(max(0, len(content) - int(last))), ""
+        part = content[int(first) : int(last) + 1 if last else None]
         where = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
         return self._answer(206, part, Content_Range=where, ETag='"e"')
 
@@ -160,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             held = sorted(self.buckets.objects.items())
         for key, content in held:
             name = key.removeprefix(f"{bucket}/")
-            if name == key or not name.startswith(prefix):
+            if name == key or not name.startswith(prefix) or name <= query.get("start-after", ""):
                 continue
             rest = name[len(prefix) :]
             if delimiter and delimiter in rest:
@@ -168,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
                 continue
             keys.append(
                 f"<Contents><Key>{escape(name)}</Key><Size>{len(content)}</Size>"
-                "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
+                '<LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>"e"</ETag></Contents>'
             )
         common = "".join(
             f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>"
