@@ -1,7 +1,8 @@
 """What archiving and replaying cost: rows a second, processor time a row, bytes a row on disk.
 
 Four-field events of about 100 bytes as JSON, in batches of 16 384 rows over four partitions, one in
-ten thousand bad, through the archive's writer into Delta and back through the archive log.
+ten thousand bad, through the archive's writer into Delta in many flushes, back through the archive
+log, merged by maintenance, and back once more.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from tegula.state.archive import Archive, ArchiveRows
 from tegula.state.archive_files import ArchiveFiles
 from tegula.state.archive_writer import ArchiveWriter, FlushPolicy
 from tegula.state.dead_letter import DeadLetter
+from tegula.state.lake import LocalLake
+from tegula.state.upkeep import Upkeep, UpkeepPolicy
 
 BATCH_ROWS = 16_384
 PARTITIONS = 4
+FLUSHES = 24
 SCHEMA = {"card_id": String, "merchant": String, "amount": Float64, "at": Timestamp}
 START_US = 1_700_000_000_000_000
 POLL_ROWS = 131_072
@@ -39,7 +43,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8_000_000, help="how many events")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = [*write(Path(folder), options.rows), *read(Path(folder), options.rows)]
+        root = Path(folder)
+        figures = [*write(root, options.rows), *read(root, options.rows, "small files")]
+        figures += [*merge(root, options.rows), *read(root, options.rows, "merged")]
     show(figures, json_only=options.json)
 
 
@@ -50,18 +56,38 @@ def write(root: Path, row_count: int) -> Iterator[Figure]:
     letter = DeadLetter(root, "payments")
     archive = Archive(root, "payments", SCHEMA, writer="benchmark", dead_letter=letter)
     with ArchiveWriter(archive, FlushPolicy()) as writer:
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
             writer.offer(batch)
+            if number % max(1, len(batches) // FLUSHES) == 0:
+                writer.flush()
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     files = list((root / "log").rglob("*.parquet"))
     size_bytes = sum(file.stat().st_size for file in files)
     yield Figure("archive.write", row_count / wall_s, "rows/s")
     yield Figure("archive.write_per_core", row_count / cpu_s, "rows/CPU s", goal=1_000_000)
+    yield Figure("archive.write_cpu", cpu_s / row_count * 1e6, "µs CPU/row", better="less")
     yield Figure("archive.bytes_per_row", size_bytes / row_count, "bytes", better="less")
     yield Figure("archive.file_rows", row_count / len(files), "rows/file")
 
 
-def read(root: Path, row_count: int) -> Iterator[Figure]:
+def merge(root: Path, row_count: int) -> Iterator[Figure]:
+    """Maintain the archive, and look at what files it then has."""
+    table = LocalLake(root).below("log/payments")
+    upkeep = Upkeep(table, UpkeepPolicy(), order="_offset", now_us=lambda: START_US)
+    cpu_s = time.process_time()
+    report = upkeep.run()
+    cpu_s = time.process_time() - cpu_s
+    files = ArchiveFiles(root, "payments", SCHEMA)
+    files.refresh()
+    sizes = sorted(span.size_bytes for name in files.partitions() for span in files.spans(name, 0))
+    yield Figure("archive.merge_per_core", row_count / cpu_s, "rows/CPU s")
+    yield Figure("archive.merged_files", report.merged / max(report.made, 1), "files/file")
+    yield Figure("archive.smallest_file", sizes[0] / (1 << 20), "MiB")
+    yield Figure("archive.largest_file", sizes[-1] / (1 << 20), "MiB")
+    yield Figure("archive.merged_bytes_per_row", sum(sizes) / row_count, "bytes", better="less")
+
+
+def read(root: Path, row_count: int, what: str) -> Iterator[Figure]:
     """Read all rows again, as a replay would."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     log = ArchiveLog("payments", ArchiveFiles(root, "payments", SCHEMA), "at")
@@ -71,8 +97,8 @@ def read(root: Path, row_count: int) -> Iterator[Figure]:
         read_count += batch.read_count
     assert read_count == row_count
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-    yield Figure("archive.replay", row_count / wall_s, "rows/s", goal=2_000_000)
-    yield Figure("archive.replay_per_core", row_count / cpu_s, "rows/CPU s")
+    yield Figure(f"archive.replay, {what}", row_count / wall_s, "rows/s", goal=2_000_000)
+    yield Figure(f"archive.replay_per_core, {what}", row_count / cpu_s, "rows/CPU s")
 
 
 def events(row_count: int) -> Iterator[ArchiveRows]:
