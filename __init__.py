@@ -23,6 +23,7 @@ from .schemas.definitions import (
 from .schemas.errors import DefinitionErrors, TegulaError
 from .schemas.ordered_windows import last, session, since
 from .schemas.outcomes import Outcome, Status
+from .schemas.tables import Table
 from .schemas.types import Bool, Float64, Int64, List, String, Timestamp
 from .schemas.windows import calendar, hopping, lifetime, series, sliding, tumbling
 
@@ -49,6 +50,7 @@ __all__ = [
     "Status",
     "Stream",
     "String",
+    "Table",
     "TegulaError",
     "TestDriver",
     "Timestamp",

@@ -47,3 +47,36 @@ def import_(
 
     options = Options(query, maps or (), name, landing_delay, since, until, dry_run)
     _end(run(project, stream, source, options, json))
+
+
+@app.command(rich_help_panel="Data")
+def materialize(
+    table: Annotated[str, typer.Argument(help="The table.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="As `tegula import` takes it: files, a Delta table, or a database."),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(help="Rows by SQL, run by DuckDB; `$since` in it is what is there already."),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="`column=source_column`, where names differ; may be repeated."),
+    ] = None,
+    landing_delay: Annotated[
+        str, typer.Option(help="How long after its validity time a row was known.")
+    ] = "0s",
+    since: Annotated[str | None, typer.Option(help="Leave out rows before this instant.")] = None,
+    project: Project = None,
+    json: Json = False,
+) -> None:
+    """Bring rows of a table that are new or have changed; the same again brings nothing.
+
+    Example: `tegula materialize shop_daily warehouse/shop_daily/`
+    """
+    from .imports import Options
+    from .materialize import materialize as run
+
+    options = Options(query, maps or (), None, landing_delay, since)
+    _end(run(project, table, source, options, json))

@@ -48,8 +48,8 @@ def import_(
 ) -> int:
     """Import what `place` or the query holds; `FAULT` if rows of it are no events."""
     settings = load_settings(project)
-    deployed = _deployed(settings)
-    plan = _stream(deployed, stream)
+    deployed = load(settings)
+    plan = stream_of(deployed, stream)
     name = _named(options.name, place, options.query)
     source = open_rows(settings, place, options.query, None)
     asked = Asked(
@@ -108,7 +108,8 @@ def mapping_of(maps: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _deployed(settings: Settings) -> Deployed:
+def load(settings: Settings) -> Deployed:
+    """What is deployed."""
     registry = Registry(settings.registry_url_or_default)
     try:
         return load_deployed(registry, own=OwnAggregates(settings.project))
@@ -116,7 +117,8 @@ def _deployed(settings: Settings) -> Deployed:
         registry.close()
 
 
-def _stream(deployed: Deployed, stream: str) -> StreamPlan:
+def stream_of(deployed: Deployed, stream: str) -> StreamPlan:
+    """The stream of that name. Raises `UnknownStream`."""
     if stream not in deployed.streams:
         raise UnknownStream(stream=stream, known=tuple(deployed.streams))
     return deployed.streams[stream]

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +21,8 @@ import numpy as np
 import orjson
 
 from ..backfill import redrive
-from ..backfill.imports.importing import Asked, Done, import_rows
-from ..backfill.imports.queries import query_source
-from ..backfill.imports.sources import open_source
+from ..backfill.imports.importing import Done, import_rows
+from ..backfill.imports.tables import Materialized, materialize, newest_us
 from ..connectors.decode import JsonDecoder
 from ..connectors.local_log import LocalLog
 from ..connectors.source import Payloads, RawBatch
@@ -44,6 +44,7 @@ from ..serving.protocol import Limits, parse_instant, parse_request
 from ..serving.push import keys_of
 from ..serving.read import FeatureReader, Reply
 from ..state.dead_letter import DeadLetter, DeadRecord
+from . import imports
 
 _LIMITS: Final = Limits(16 << 20, 100_000)
 _SHARDS: Final = 4
@@ -273,15 +274,25 @@ class TestDriver:
         `source` is a path or URL of files or a Delta table; with a `query`, a DuckDB database or
         the empty text. Raises what that command says.
         """
-        rows = open_source(str(source), {}) if query is None else query_source(query, str(source))
-        asked = Asked(
-            self.engine.deployed.streams[stream],
-            rows,
-            name,
-            dict(mapping or {}),
-            delay_us=parse_duration(landing_delay),
-        )
+        asked = imports.asked(self.engine.deployed.streams[stream], source, query, mapping, None)
+        asked = replace(asked, name=name, delay_us=parse_duration(landing_delay))
         return import_rows(self._settings, asked, self.clock(), lambda what, done, total: None)
+
+    def materialize(
+        self,
+        table: str,
+        source: str | Path,
+        *,
+        query: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        landing_delay: str = "0s",
+    ) -> Materialized:
+        """Bring what of a source is new for a table, as `tegula materialize` would."""
+        stream, since_us = self.engine.deployed.streams[table], newest_us(self._settings, table)
+        asked = imports.asked(stream, source, query, mapping, since_us)
+        keys = imports.keys_of(self.engine.deployed, table)
+        asked = replace(asked, keys=keys, delay_us=parse_duration(landing_delay))
+        return materialize(self._settings, asked, self.clock(), lambda what, done, total: None)
 
     def backfill(self, view: str) -> None:
         """Build a view anew from the archive, and switch to it."""

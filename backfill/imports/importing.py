@@ -123,7 +123,7 @@ def rules(settings: Settings, asked: Asked, imported_us: int) -> Rules:
 def count(settings: Settings, asked: Asked, now_us: int, progress: Progress) -> Held:
     """What an import would bring, with nothing written. Reads the whole source."""
     judge = Judge(rules(settings, asked, now_us), asked.converter)
-    return count_rows(asked.source.chunks, judge, _adding(progress, "Reading", asked.source.rows))
+    return count_rows(asked.source.chunks, judge, adding(progress, "Reading", asked.source.rows))
 
 
 def import_rows(
@@ -136,7 +136,7 @@ def import_rows(
     that name, `BadRequest` for a source that does not fit, and what reading and writing raises.
     """
     folder = settings.imports_path(asked.stream.name).with_suffix("") / asked.name
-    with _held(folder), _opened(settings, asked.stream.name) as file:
+    with hold(folder), opened(settings, asked.stream.name) as file:
         known = file.find(asked.name)
         if known is not None:
             shutil.rmtree(folder / STAGING, ignore_errors=True)
@@ -144,9 +144,9 @@ def import_rows(
         began_us = begin(folder, asked, now_us)
         judge = Judge(rules(settings, asked, began_us), asked.converter)
         total = asked.source.rows
-        reading = _adding(progress, "Reading", total)
+        reading = adding(progress, "Reading", total)
         runs, held = stage(folder / STAGING, asked.source.chunks, judge, reading, sizes.run_rows)
-        writing = _adding(progress, "Sorting", held.kept)
+        writing = adding(progress, "Sorting", held.kept)
         landing = landed(began_us, asked.delay_us)
         parts = merge(folder, runs, None, landing, writing, sizes.part_rows)
         entry = file.add(entry_of(asked, held, began_us), parts)
@@ -213,7 +213,8 @@ def _same(settings: Settings, asked: Asked, known: Import, progress: Progress) -
     return held
 
 
-def _adding(progress: Progress, what: str, total: int | None) -> Callable[[int], None]:
+def adding(progress: Progress, what: str, total: int | None) -> Callable[[int], None]:
+    """Tells how many rows are done, where how many more are done is told."""
     done = 0
 
     def add(count: int) -> None:
@@ -225,7 +226,8 @@ def _adding(progress: Progress, what: str, total: int | None) -> Callable[[int],
 
 
 @contextmanager
-def _opened(settings: Settings, stream: str) -> Iterator[ImportFile]:
+def opened(settings: Settings, stream: str) -> Iterator[ImportFile]:
+    """The stream's imports, for a while."""
     file = ImportFile(settings.imports_path(stream), stream)
     try:
         yield file
@@ -234,8 +236,11 @@ def _opened(settings: Settings, stream: str) -> Iterator[ImportFile]:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """One process at a time, by an advisory lock that goes with the process."""
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes from importing there, by a lock that goes with the process.
+
+    Raises `ImportRunning` if another one holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("a+") as file:
         try:
@@ -247,8 +252,5 @@ def _held(folder: Path) -> Iterator[None]:
 
 def imports_of(settings: Settings, stream: str) -> tuple[Import, ...]:
     """All imports of a stream, the oldest first."""
-    with _opened(settings, stream) as file:
+    with opened(settings, stream) as file:
         return file.imports()
-
-
-__all__ = ["Asked", "Done", "Progress", "begin", "count", "import_rows", "imports_of"]

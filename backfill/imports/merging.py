@@ -16,9 +16,21 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ...connectors.imports import GROUP_ROWS, SCHEMA, Part
-from ...windows.algebra import Int64s
+from ...windows.algebra import Bools, Int64s
 from .durable import write_durably
 from .staging import NO_TIME_US, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Rows of a run to take, ascending, and which of them correct a row that was there before."""
+
+    rows: Int64s
+    corrects: Bools
+
+
+Landing = Callable[[Int64s, Bools], Int64s]
+"""The log timestamps of records, by their event times and whether they correct others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +39,19 @@ class _Sorted:
 
     event_us: Int64s
     lines: Any
-    chosen: Int64s | None
+    chosen: Chosen | None
 
     def take(self, begin: int, end: int) -> Any:
         """Records [begin, end)."""
         if self.chosen is None:
             return self.lines.slice(begin, end - begin)
-        return self.lines.take(pa.array(self.chosen[begin:end]))
+        return self.lines.take(pa.array(self.chosen.rows[begin:end]))
+
+    def corrects(self, begin: int, end: int) -> Bools:
+        """Which of records [begin, end) correct others."""
+        if self.chosen is None:
+            return np.zeros(end - begin, np.bool_)
+        return self.chosen.corrects[begin:end]
 
 
 Slice = tuple[int, int, int]
@@ -43,15 +61,15 @@ Slice = tuple[int, int, int]
 def merge(
     folder: Path,
     runs: Sequence[Run],
-    chosen: Mapping[int, Int64s] | None,
-    landing: Callable[[Int64s], Int64s],
+    chosen: Mapping[int, Chosen] | None,
+    landing: Landing,
     progress: Callable[[int], None],
     part_rows: int,
 ) -> list[Part]:
     """Write the records of all runs as parts in `folder`, but for parts that are there already.
 
-    `chosen` are the rows to take by run (None: all), ascending; `landing` gives the log timestamp
-    of records by their event time; a part has at most `part_rows`.
+    `chosen` are the rows to take by run (None: all); `landing` says when records landed; a part
+    has at most `part_rows`.
     """
     opened = [_open(run, None if chosen is None else chosen.get(n)) for n, run in enumerate(runs)]
     if chosen is not None:
@@ -110,23 +128,23 @@ def _places(times: Sequence[Int64s], edge_us: int) -> list[int]:
     return [int(np.searchsorted(one, edge_us)) for one in times]
 
 
-def _open(run: Run, chosen: Int64s | None) -> _Sorted:
+def _open(run: Run, chosen: Chosen | None) -> _Sorted:
     with pa.memory_map(str(run.path)) as file:
         table = pa.ipc.open_file(file).read_all()
     event_us = table["event_us"].chunk(0).to_numpy()
     if chosen is not None:
-        event_us = event_us[chosen]
+        event_us = event_us[chosen.rows]
     return _Sorted(event_us, table["line"].chunk(0), chosen)
 
 
-def _merged(
-    runs: Sequence[_Sorted], slices: Sequence[Slice], landing: Callable[[Int64s], Int64s]
-) -> Any:
+def _merged(runs: Sequence[_Sorted], slices: Sequence[Slice], landing: Landing) -> Any:
     event_us = np.concatenate([runs[n].event_us[begin:end] for n, begin, end in slices])
     lines = pa.concat_arrays([runs[n].take(begin, end) for n, begin, end in slices])
+    corrects = np.concatenate([runs[n].corrects(begin, end) for n, begin, end in slices])
     order = np.argsort(event_us, kind="stable")
     return pa.table(
-        [pa.array(landing(event_us[order])), lines.take(pa.array(order))], schema=SCHEMA
+        [pa.array(landing(event_us[order], corrects[order])), lines.take(pa.array(order))],
+        schema=SCHEMA,
     )
 
 
@@ -141,15 +159,18 @@ def _write(draft: Path, table: Any) -> None:
     )
 
 
-def landed(imported_us: int, delay_us: int) -> Callable[[Int64s], Int64s]:
+def landed(imported_us: int, delay_us: int) -> Landing:
     """When records landed: their event time and the delay, and not after the import itself.
 
-    >>> landed(100, 10)(np.array([5, 95, NO_TIME_US])).tolist()
-    [15, 100, 100]
+    What corrects another record was not known before the import.
+
+    >>> is_one = np.array([False, False, False, True])
+    >>> landed(100, 10)(np.array([5, 95, NO_TIME_US, 6]), is_one).tolist()
+    [15, 100, 100, 100]
     """
 
-    def landing(event_us: Int64s) -> Int64s:
-        late = (event_us > imported_us - delay_us) | (event_us == NO_TIME_US)
+    def landing(event_us: Int64s, corrects: Bools) -> Int64s:
+        late = corrects | (event_us > imported_us - delay_us) | (event_us == NO_TIME_US)
         return np.where(late, imported_us, event_us + delay_us)
 
     return landing

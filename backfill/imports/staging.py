@@ -283,6 +283,14 @@ def _write_run(folder: Path, name: str, batches: Sequence[Batch]) -> tuple[str, 
     return name, len(event_us)
 
 
+def times_of(run: Run) -> Int64s:
+    """The event times of a run's records, ascending."""
+    with pa.memory_map(str(run.path)) as file:
+        column = pa.ipc.open_file(file).read_all()["event_us"]
+    times: Int64s = column.to_numpy()
+    return times
+
+
 def ids_of(runs: Sequence[Run]) -> pl.DataFrame:
     """Of each record of all runs its id and content, with `run` and `row`, in their order."""
     parts = []

@@ -25,6 +25,7 @@ NAMES = [
     "Status",
     "Stream",
     "String",
+    "Table",
     "TegulaError",
     "TestDriver",
     "Timestamp",

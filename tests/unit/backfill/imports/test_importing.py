@@ -128,7 +128,7 @@ def test_counting_writes_nothing(tmp_path):
 def test_one_process_imports_at_a_time(tmp_path):
     source = write(tmp_path / "h.jsonl", rows(3))
     folder = settings_in(tmp_path).imports_path("events").with_suffix("") / "history"
-    with importing._held(folder), pytest.raises(ImportRunning):
+    with importing.hold(folder), pytest.raises(ImportRunning):
         run_import(tmp_path, source)
     run_import(tmp_path, source)
 
