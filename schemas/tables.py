@@ -43,7 +43,8 @@ def Table(  # noqa: N802 - it stands among the definitions, and is named so
     >>> daily.stream.name, [*daily.stream.schema], [*daily.features]
     ('daily', ['shop_id', 'mean', 'day'], ['mean'])
     """
-    keys: Mapping[str, Any] = entity.keys if isinstance(entity, Entity) else {}
+    given: Any = entity  # what is no entity is for validation to find
+    keys = given.keys if isinstance(given, Entity) else {}
     columns = {column: kind for column, kind in schema.items() if column not in keys}
     stream = Stream(
         name,

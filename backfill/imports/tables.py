@@ -3,8 +3,9 @@
 Each materialisation is an import. What tells a row of the table from others is its key and its
 validity time; its content is all its columns. A row is imported if the table has none such yet, or
 one with another content: the later one then counts, because it has the later position. So reading
-the whole source again imports nothing, and a correction is one more row, which landed when it was imported. Rows that the source
-has no more stay: what a table said at an instant in the past is not forgotten.
+the whole source again imports nothing, and a correction is one more row, which landed when it was
+imported. Rows that the source has no more stay: what a table said at an instant in the past is not
+forgotten.
 
 Beside its parts an import keeps `rows.parquet`: which rows it brought, as hashes (128 bits of key
 and time, 64 of the content).
