@@ -189,8 +189,9 @@ class Mirror:
     def end(self, taking: Taking, merged: Sequence[Merged]) -> None:
         """Write what was merged of `taking`, one for each build that it is about."""
         writes: list[RowWrites] = []
+        first = taking.offers[0].commit
         for one in merged:
-            writes.extend((one.rows, *self._expired(one.rows.build, one.absent)))
+            writes.extend((one.rows, *self._expired(one.rows.build, one.absent, first)))
         self._write(writes, taking.mark)
         self._shard.clear_outbox(
             [offer.commit for offer in taking.offers if isinstance(offer, Folded) or offer.chunks],
@@ -204,16 +205,27 @@ class Mirror:
         self._writer.write(writes, mark)
         self._mark, self._taken = mark, self._left.taken(mark)
 
-    def _expired(self, build: int, absent: Sequence[bytes]) -> Iterator[RowWrites]:
+    def _expired(self, build: int, absent: Sequence[bytes], first: int) -> Iterator[RowWrites]:
         """The rows, as the state has them, of keys that the store has none of.
 
-        Where rows expire, such a key need not be new: chunks alone may not be all that it has.
+        Where rows expire, such a key need not be new: chunks alone may not be all that it has. One
+        that has nothing from before the commit `first` is: what was merged is all of it.
         """
         shape = self._shapes[build]
-        if absent and shape.retention_us is not None and self._writer.rows_expire:
+        if not absent or shape.retention_us is None or not self._writer.rows_expire:
+            return
+        _, stored = self._shard.read_with_commit(build, absent)
+        older = [
+            key
+            for key, rows in zip(absent, stored, strict=True)
+            if rows.head is not None
+            or rows.body is not None
+            or any(commit < first for commit in rows.chunk_commits)
+        ]
+        if older:
             segments = self._shard.segments
-            numbers = [{n for _, n, _ in segments.all_of(build, [key])} for key in absent]
-            yield self._from_state(build, absent, numbers)
+            numbers = [{n for _, n, _ in segments.all_of(build, [key])} for key in older]
+            yield self._from_state(build, older, numbers)
 
     def _from_state(
         self, build: int, keys: Sequence[bytes], segments: Sequence[Set[int]] = ()

@@ -98,6 +98,27 @@ def test_key_whose_row_expired_is_written_from_the_state_with_all_that_it_has(
     feeder.shard.abandon()
 
 
+def test_key_whose_row_expired_before_it_was_ever_folded_has_its_older_chunks(
+    held, redis_server, tmp_path
+):
+    """Also where two commits are taken at once, of which the second alone has the key."""
+    feeder = Feeder(open_shard(tmp_path), SHAPE)
+    mirror = Mirror(feeder.shard, held.writer, {1: SHAPE})
+    mirror.rebuild_missing()
+    feeder.commit([(b"a", NOON, 1.0)])
+    mirror.take(feeder.taken())
+    client = redis_server.client()
+    client.delete(*held.keys(client))
+    feeder.commit([(b"b", NOON, 1.0)])
+    feeder.commit([(b"a", NOON + HOUR, 1.0), (b"b", NOON + HOUR, 1.0), (b"c", NOON, 1.0)])
+    mirror.take(feeder.taken())
+    _, rows = held.reader.read(0, 1, [b"a", b"b", b"c"])
+    expected = [feeder.tiles(key) for key in (b"a", b"b", b"c")]
+    assert [tiles_of_row(SHAPE, row) for row in rows] == expected
+    assert len(feeder.tiles(b"a")) == 2
+    feeder.shard.abandon()
+
+
 # Generations.
 
 
