@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..engine.lake import lake_of
 from ..engine.plan import Build
+from ..state.archive_files import ArchiveFiles
 from ..state.verifying import Kept, Scan, scan
 from .at_rest import AtRest
 from .history import History
@@ -48,10 +50,13 @@ def verify(
         name: History(stream, home.settings, home.registry, home.shards)
         for name, stream in home.deployed.streams.items()
     }
+    archived = _archive(report, home)
     _positions(report, home, histories)
     _counts(report, home)
     compare_online(report, home, builds, chosen)
-    if sample or keys is not None:
+    if not archived:
+        report.checks[-1].notes.append("values are not compared: files of the archive are lost")
+    elif sample or keys is not None:
         compare_values(report, home, histories, builds, chosen, progress)
     return report
 
@@ -85,6 +90,23 @@ def _rows(report: Report, home: AtRest, taken: Sample, progress: Progress) -> No
             cause = f"{one.kind}: {one.detail}"
             report.blame(Fault("rows", cause, one.shard, one.build, view, key))
         rows.faults += found.fault_count - len(found.faults)
+
+
+def _archive(report: Report, home: AtRest) -> bool:
+    """Look for every file of the archive; whether all are there, as long as they were."""
+    check = report.begin("archive")
+    lake = lake_of(home.settings)
+    for name, stream in home.deployed.streams.items():
+        files = ArchiveFiles(lake, name, stream.schema)
+        files.refresh()
+        for span in [span for one in files.partitions() for span in files.spans(one, 0)]:
+            check.counts["files"] += 1
+            check.counts["bytes"] += span.size_bytes
+            fault = span.fault()
+            if fault is not None:
+                cause = f"{fault.got}: {fault.expected}, in {fault.where} ({fault.code})"
+                report.blame(Fault("archive", cause))
+    return not check.faults
 
 
 def _positions(report: Report, home: AtRest, histories: Mapping[str, History]) -> None:

@@ -26,7 +26,7 @@ from ..schemas.redriven import is_redriven
 from ..schemas.types import DataType
 from .archive import archive_columns, archive_path
 from .delta import MarkedTable
-from .delta_files import path_of, read_rows
+from .delta_files import path_of, read_rows, readable
 from .lake import Lake, as_lake
 
 _READ_BACK = ("_offset", "_log_us")
@@ -92,6 +92,21 @@ class FileSpan:
         whole = from_offset > self.first_offset or count == self.row_count
         if from_offset <= self.last_offset and not (whole and last == self.last_offset):
             raise self._lost(f"it ends early: {count} of {self.row_count} rows", last + 1)
+
+    def fault(self) -> TableFileLost | None:
+        """What is wrong with the file, as far as its size tells; None if it has the right one.
+
+        Raises `TableUnwritable` if the storage does not answer.
+        """
+        try:
+            with readable(self._where):
+                found = self.lake.stored(self.path).size_bytes
+        except TableFileLost as fault:
+            moved = fault.is_gone and self._merged_into()
+            return None if moved else self._lost(fault.got, 0)
+        if found == self.size_bytes:
+            return None
+        return self._lost(f"it has {found} of {self.size_bytes} bytes", 0)
 
     @property
     def _where(self) -> str:

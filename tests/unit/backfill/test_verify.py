@@ -63,7 +63,7 @@ def looked_at(report, name: str) -> dict[str, int]:
 def test_state_with_windows_of_all_kinds_is_clean(lived):
     report = verify(lived)
     assert report.faults == []
-    names = ["checksums", "rows", "positions", "counters", "online store", "values"]
+    names = ["checksums", "rows", "archive", "positions", "counters", "online store", "values"]
     assert list(checks(report)) == names
     values = looked_at(report, "values")
     assert values["keys"] == len(CARDS) + 6
@@ -167,6 +167,18 @@ def test_bytes_that_do_not_decode_are_named_with_their_key(home):
     report = verify(home)
     assert checks(report)["rows"] >= 1
     assert {fault.key["card_id"] for fault in report.faults if fault.key} == {card}
+
+
+def test_file_of_the_archive_that_is_gone_or_torn_is_named_with_its_offsets(home):
+    gone, torn = sorted((home.settings.lake_path / "log").rglob("part-*.parquet"))[:2]
+    gone.unlink()
+    torn.write_bytes(torn.read_bytes()[:-1])
+    report = verify(home)
+    assert checks(report)["archive"] == 2
+    causes = [fault.cause for fault in report.faults if fault.check == "archive"]
+    for file, said in ((gone, "the file is gone: offsets "), (torn, " bytes: offsets ")):
+        assert [said in cause for cause in causes if file.name in cause] == [True]
+    assert "values are not compared" in report.checks[-1].notes[0]
 
 
 def test_archive_that_is_gone_is_replaced_by_the_log(home):
