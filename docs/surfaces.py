@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
@@ -89,6 +90,7 @@ def _public(name: str, what: Any) -> Iterator[str]:
 def _arguments(what: Any) -> str:
     text = str(inspect.signature(what)).replace("'", "").replace("(self, ", "(")
     text = text.replace("(self)", "()").replace(" -> None", "")
+    text = re.sub(r"<function (\S+) at 0x[0-9a-f]+>", "…", text)  # where it lies says nothing
     for long, short in WORDS["python"]["shorter"].items():
         text = text.replace(long, short)
     return text
