@@ -17,7 +17,7 @@ from tegula.schemas.signatures import SIGNATURES
 from tegula.windows.algebra import Order, Runs
 from tegula.windows.finish import FeatureColumn, finish
 from tegula.windows.instants import FeatureValues
-from tegula.windows.instants.rows import Asked, EventRows, total_order
+from tegula.windows.instants.rows import Asked, EventRows, in_order
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles, Tiles, bounds_of
 from tests.oracle.cases import INPUTS, PARAMS, fits, may_be_over
@@ -103,7 +103,7 @@ def value_of(kind: str, rng: np.random.Generator) -> Any:
 
 def served(shape: Shape, rows: EventRows, asked: Asked) -> list[FeatureColumn]:
     """What serving answers, key by key at its instant, from tiles of these rows."""
-    rows = rows.take(total_order(rows))
+    rows = in_order(rows)
     keys = 1 + max([0, *rows.key.tolist(), *asked.key.tolist()])
     runs = Runs.of_changes(rows.key, rows.order.event_us)
     states: list[Any] = []

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from .. import hyperloglog
 from ..aggregates.distinct import EXACT_MAX
-from ..algebra import Column, Int64s, UInt64s
+from ..algebra import Bools, Column, Int64s, UInt64s
 from ..hashing import hash_values
 from ..lifting import expanded, take_rows
 from .prefixes import valid_before
@@ -45,11 +45,17 @@ def distinct(column: Column, lo: Int64s, hi: Int64s) -> Int64s:
         hashes, lo, hi = hashes[column.valid], before[lo], before[hi]
     if not len(hashes):
         return np.zeros(len(lo), np.int64)
-    codes = pa.array(hashes).dictionary_encode().indices.to_numpy().astype(np.int64)
-    numbers = different(codes, lo, hi)
-    many = np.flatnonzero(numbers > EXACT_MAX)
+    numbers = np.zeros(len(lo), np.int64)
+    # Up to so many rows have no more values. Of the others, most are told by their registers.
+    many = np.flatnonzero(hi - lo > EXACT_MAX)
+    told = np.zeros(len(lo), bool)
     if len(many):
-        numbers[many] = _estimated(hashes, lo[many], hi[many])
+        numbers[many], told[many] = _estimated(hashes, lo[many], hi[many])
+    few = np.flatnonzero(~told)
+    used, begin, end = _in_use(len(hashes), lo[few], hi[few])
+    codes = pa.array(hashes[used]).dictionary_encode().indices.to_numpy().astype(np.int64)
+    exact = _different(_previous(codes), begin, end)
+    numbers[few] = np.where(exact <= EXACT_MAX, exact, numbers[few])
     return numbers
 
 
@@ -61,28 +67,33 @@ def _in_use(size: int, lo: Int64s, hi: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     return np.flatnonzero(is_used), before.take(lo), before.take(hi)
 
 
-def _estimated(hashes: UInt64s, lo: Int64s, hi: Int64s) -> Int64s:
-    """What the registers of each range of hashes estimate."""
+def _estimated(hashes: UInt64s, lo: Int64s, hi: Int64s) -> tuple[Int64s, Bools]:
+    """What the registers of each range of hashes estimate, and whether so many of them are chosen
+    that there must be more values than a state counts exactly."""
     register, rank = hyperloglog.places_of(hashes)
     reaching = np.zeros((len(lo), hyperloglog.RANKS + 1), np.int64)
     reaching[:, 0] = hyperloglog.REGISTERS
+    by_register = np.argsort(register.astype(np.uint16), kind="stable")
     for least in range(1, hyperloglog.RANKS):
         is_reached = rank >= least
         if not is_reached.all():
             before = valid_before(is_reached)
-            lo, hi = before[lo], before[hi]
+            lo, hi = before.take(lo), before.take(hi)
+            # The order by register of fewer rows is the same one, with the others left out.
+            by_register = before.take(by_register[is_reached.take(by_register)])
             register, rank = register[is_reached], rank[is_reached]
         if not len(register):
             break
-        reaching[:, least] = different(register, lo, hi)
-    return hyperloglog.estimate_of(reaching[:, :-1] - reaching[:, 1:])
+        previous = _linked(by_register, register.take(by_register))
+        reaching[:, least] = _different(previous, lo, hi)
+    numbers = hyperloglog.estimate_of(reaching[:, :-1] - reaching[:, 1:])
+    return numbers, reaching[:, 1] > EXACT_MAX
 
 
-def different(codes: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
-    """How many different codes each range `[lo, hi)` has; codes are at least 0."""
+def _different(previous: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
+    """How many rows of each range have their previous one with the same value before it."""
     lengths = hi - lo
     numbers = np.zeros(len(lo), np.int64)
-    previous = _previous(codes)
     is_short = lengths <= SHORT
     short, long = np.flatnonzero(is_short), np.flatnonzero(~is_short)
     numbers[short] = _looked_at(previous, lo[short], hi[short])
@@ -92,18 +103,22 @@ def different(codes: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
 
 
 def _previous(codes: Int64s) -> Int64s:
-    """For each row, the last row before it with the same code; -1 where there is none."""
+    """For each row, the last row before it with the same code, at least 0; -1 where there is
+    none."""
     size = len(codes)
     row_bits = size.bit_length()
-    if int(codes.max(initial=0)).bit_length() + row_bits <= 63:
-        packed = (codes << row_bits) | np.arange(size)
-        packed.sort()
-        order, packed = packed & ((1 << row_bits) - 1), packed >> row_bits
-    else:
+    if int(codes.max(initial=0)).bit_length() + row_bits > 63:
         order = np.argsort(codes, kind="stable")
-        packed = codes[order]
-    again = packed[1:] == packed[:-1]
-    previous = np.full(size, -1, np.int64)
+        return _linked(order, codes.take(order))
+    packed = (codes << row_bits) | np.arange(size)
+    packed.sort()
+    return _linked(packed & ((1 << row_bits) - 1), packed >> row_bits)
+
+
+def _linked(order: Int64s, codes: Int64s) -> Int64s:
+    """The previous row of each, from the rows in order of their codes, and these codes."""
+    again = codes[1:] == codes[:-1]
+    previous = np.full(len(order), -1, np.int64)
     previous[order[1:][again]] = order[:-1][again]
     return previous
 
@@ -121,7 +136,7 @@ def _counted(previous: Int64s, lo: Int64s, hi: Int64s) -> Int64s:
     begins = np.ones(len(used), bool)
     begins[1:] = np.diff(used) > 1
     begin = np.maximum.accumulate(np.where(begins, used, 0))
-    place = np.maximum(previous[used] - begin + 1, 0).astype(np.uint32)
+    place = np.maximum(previous.take(used) - begin + 1, 0).astype(np.uint32)
     # previous < lo, counted from the begin
     bound = (lo - begin[left] + 1).astype(np.uint32)
     bits = max(int(max(place.max(), bound.max())).bit_length(), 1)
@@ -135,11 +150,11 @@ def _smaller(
     numbers = np.zeros(len(left), np.int64)
     zeros = np.zeros(len(values) + 1, np.int32)
     for bit in range(bits - 1, -1, -1):
-        is_zero = (values >> np.uint32(bit)) & np.uint32(1) == 0
+        is_zero = values & np.uint32(1 << bit) == 0
         np.cumsum(is_zero, out=zeros[1:])
         total = int(zeros[-1])
-        zeros_left, zeros_right = zeros[left], zeros[right]
-        goes_right = (bound >> np.uint32(bit)) & np.uint32(1) == 1
+        zeros_left, zeros_right = zeros.take(left), zeros.take(right)
+        goes_right = bound & np.uint32(1 << bit) != 0
         numbers += np.where(goes_right, zeros_right - zeros_left, 0)
         left = np.where(goes_right, total + left - zeros_left, zeros_left)
         right = np.where(goes_right, total + right - zeros_right, zeros_right)

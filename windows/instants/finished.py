@@ -86,6 +86,17 @@ def finished(
     return columns
 
 
+def joined(parts: Sequence[FeatureValues]) -> FeatureValues:
+    """The values of all parts, one part after the other; at least one."""
+    return FeatureValues(
+        pa.concat_arrays([part.values for part in parts]),
+        np.concatenate([part.statuses for part in parts]),
+        np.concatenate([part.start_us for part in parts]),
+        np.concatenate([part.end_us for part in parts]),
+        np.concatenate([part.newest_us for part in parts]),
+    )
+
+
 def listed(columns: Sequence[FeatureValues], item: DataType) -> FeatureValues:
     """The columns of a series, newest window first, as one column of lists of `item`."""
     return FeatureValues(

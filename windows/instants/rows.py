@@ -62,8 +62,19 @@ _DISORDER: Final = 1 / 32
 """Share of rows that may lie before the row above them, for a sort that makes use of the rest."""
 
 
-def total_order(rows: EventRows) -> Int64s:
-    """Indices that sort rows by key and, within it, in the total order. O(n log n).
+def in_order(rows: EventRows) -> EventRows:
+    """The rows sorted by key and, within it, in the total order. O(n log n)."""
+    order, key, event_us = _sorted(rows)
+    return EventRows(
+        key,
+        Order(event_us, rows.order.ordinal.take(order), rows.order.offset.take(order)),
+        tuple(take_rows(column, order) for column in rows.inputs),
+        None if rows.known_us is None else rows.known_us.take(order),
+    )
+
+
+def _sorted(rows: EventRows) -> tuple[Int64s, Int64s, Int64s]:
+    """Indices that sort rows, and the keys and event times in that order.
 
     What comes from a log is nearly in order of time, so it is put in that order first, and then
     sorted by key and place in one integer, as all that fits into one: that is an order of magnitude
@@ -71,7 +82,7 @@ def total_order(rows: EventRows) -> Int64s:
     """
     size, event_us = len(rows), rows.order.event_us
     if not size:
-        return np.empty(0, np.int64)
+        return np.empty(0, np.int64), rows.key, event_us
     row_bits, key_bits = size.bit_length(), int(rows.key.max()).bit_length()
     oldest_us = int(event_us.min())
     time_bits = (int(event_us.max()) - oldest_us).bit_length()
@@ -84,7 +95,7 @@ def total_order(rows: EventRows) -> Int64s:
     elif time_bits + key_bits <= 63:
         order = np.argsort((rows.key << time_bits) | (event_us - oldest_us))
     else:
-        return np.lexsort((rows.order.offset, rows.order.ordinal, event_us, rows.key))
+        order = np.lexsort((rows.order.offset, rows.order.ordinal, event_us, rows.key))
     key, event_us = rows.key.take(order), event_us.take(order)
     again = (event_us[1:] == event_us[:-1]) & (key[1:] == key[:-1])
     if again.any():
@@ -95,4 +106,4 @@ def total_order(rows: EventRows) -> Int64s:
         mine = order[tied]
         places = (rows.order.offset[mine], rows.order.ordinal[mine], event_us[tied], key[tied])
         order[tied] = mine[np.lexsort(places)]
-    return order
+    return order, key, event_us

@@ -15,11 +15,11 @@ from ..algebra import Bools, Int64s
 from ..ladder import EVER_START_US
 from ..series import expand
 from ..shape import Shape, WindowedFeature
-from .counted import counted, task_of
-from .finished import FeatureValues, finished, listed
-from .rows import Asked, EventRows, total_order
+from .counted import Task, counted, task_of
+from .finished import FeatureValues, finished, joined, listed
+from .rows import Asked, EventRows, in_order
 from .timeline import Timeline
-from .visible import Visible, visible_of
+from .visible import Visible, visible_parts
 from .windows import ranges_of
 
 
@@ -42,7 +42,7 @@ def values_at(
     order = np.lexsort((asked.at_us, asked.key))
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
-    columns = _columns(shape, rows.take(total_order(rows)), asked.take(order), flat)
+    columns = _columns(shape, in_order(rows), asked.take(order), flat)
     columns = [column.take(back) for column in columns]
     return [
         listed(columns[place], feature.output) if isinstance(place, slice) else columns[place]
@@ -54,9 +54,22 @@ def _columns(
     shape: Shape, rows: EventRows, asked: Asked, flat: Sequence[WindowedFeature]
 ) -> list[FeatureValues]:
     """All features of sorted rows and pairs."""
-    timeline, visible = Timeline.of(rows.key, rows.order.event_us), visible_of(rows, asked)
+    timeline = Timeline.of(rows.key, rows.order.event_us)
     tasks = [task_of(shape, feature) for feature in flat]
-    windows = dict.fromkeys(feature.window for feature in flat)
+    parts = [
+        _part(shape, visible, timeline, Asked(asked.key[begin:end], asked.at_us[begin:end]), tasks)
+        for begin, end, visible in visible_parts(rows, asked)
+    ]
+    return (
+        parts[0] if len(parts) == 1 else [joined(columns) for columns in zip(*parts, strict=True)]
+    )
+
+
+def _part(
+    shape: Shape, visible: Visible, timeline: Timeline, asked: Asked, tasks: Sequence[Task]
+) -> list[FeatureValues]:
+    """All features of some of the pairs."""
+    windows = dict.fromkeys(task.cut.window for task in tasks)
     ranges = {window: ranges_of(shape, visible, timeline, asked, window) for window in windows}
     cuts = {
         cut: counted(visible, timeline, asked, cut, ranges[cut.window])

@@ -21,7 +21,7 @@ from ..algebra import Bools, Int64s, States, concat, merge, take
 from ..lifting import expanded, lift_groups, take_order, take_rows
 from .need import Need
 from .rows import Asked, EventRows
-from .states import Slices
+from .states import ROWS_MAX, Slices, lots
 from .timeline import Timeline
 
 PATIENCE: Final = 32
@@ -198,30 +198,53 @@ class Visible:
 
 def visible_of(rows: EventRows, asked: Asked, place: Int64s | None = None) -> Visible:
     """What each pair knows of sorted rows, or of those at the positions `place` (ascending)."""
+    levels = _levels(rows, asked, place)
+    return _seen(rows, asked, levels)
+
+
+def visible_parts(rows: EventRows, asked: Asked) -> Iterator[tuple[int, int, Visible]]:
+    """The same for spans `[begin, end)` of consecutive pairs, which are all of them as a rule.
+
+    Rows that become known in an order of their own leave many loose ones: only so many at a time.
+    """
+    levels = _levels(rows, asked, None)
+    sizes = np.sum([ends - level.until for level, ends in levels], axis=0)
+    for begin, end in lots(sizes, ROWS_MAX):
+        span = slice(begin, end)
+        some = Asked(asked.key[span], asked.at_us[span])
+        part = [
+            (Level(level.rows, level.place, level.until[span]), ends[span])
+            for level, ends in levels
+        ]
+        yield begin, end, _seen(rows, some, part)
+
+
+def _seen(rows: EventRows, asked: Asked, levels: Sequence[tuple[Level, Int64s]]) -> Visible:
+    """What is known by levels, each with the row from which on a pair knows none."""
     none, edges = np.empty(0, np.int64), np.zeros(len(asked) + 1, np.int64)
-    if rows.known_us is None:
-        some = rows if place is None else rows.take(place)
-        level = Level(some, place, np.full(len(asked), len(some)))
-        return Visible(rows, (level,), none, edges)
-    place = np.arange(len(rows)) if place is None else place
-    levels, owners, loose = [], [none], [none]
-    for level, ends in _levels(rows, asked, place):
+    owners, loose = [none], [none]
+    for level, ends in levels:
         owner, row = expanded(level.until, ends)
-        known = level.rows.known_us
-        assert known is not None, "the rows of a level have what all rows have"
-        seen = known[row] < asked.at_us[owner]
-        levels.append(level)
+        if level.rows.known_us is None or not len(row):
+            continue
+        seen = level.rows.known_us[row] < asked.at_us[owner]
         owners.append(owner[seen])
         loose.append(level.positions(row[seen]))
     owner, positions = np.concatenate(owners), np.concatenate(loose)
     order = np.lexsort((positions, owner))
     np.cumsum(np.bincount(owner, minlength=len(asked)), out=edges[1:])
-    return Visible(rows, tuple(levels), positions[order], edges)
+    return Visible(rows, tuple(level for level, _ in levels), positions[order], edges)
 
 
-def _levels(rows: EventRows, asked: Asked, place: Int64s) -> Iterator[tuple[Level, Int64s]]:
+def _levels(rows: EventRows, asked: Asked, place: Int64s | None) -> list[tuple[Level, Int64s]]:
     """The levels of the rows at `place`, each with the row from which on a pair knows none."""
-    patience = PATIENCE
+    patience, known_us = PATIENCE, rows.known_us
+    if known_us is None:
+        some = rows if place is None else rows.take(place)
+        until = np.full(len(asked), len(some))
+        return [(Level(some, place, until), until)]
+    levels: list[tuple[Level, Int64s]] = []
+    place = np.arange(len(rows)) if place is None else place
     while True:
         assert rows.known_us is not None, (
             "asked only of rows with an instant at which each is known"
@@ -241,10 +264,10 @@ def _levels(rows: EventRows, asked: Asked, place: Int64s) -> Iterator[tuple[Leve
         least = np.minimum.accumulate(packed[::-1])[::-1]
         ends = replace(timeline, packed=least).before(asked.key, asked.at_us)
         whole = None if len(kept) == len(rows) else kept
-        yield Level(some, whole, until), np.maximum(until, ends)
+        levels.append((Level(some, whole, until), np.maximum(until, ends)))
         place = place[is_late]
         if not len(place):
-            return
+            return levels
         patience *= _MORE_PATIENCE
 
 

@@ -8,9 +8,9 @@ import pytest
 import tegula as tg
 from tegula import agg
 from tegula.schemas.outcomes import Status
-from tegula.windows.algebra import Order
+from tegula.windows.algebra import Column, Order
 from tegula.windows.instants import Asked, EventRows, values_at
-from tegula.windows.instants.rows import total_order
+from tegula.windows.instants.rows import in_order
 from tegula.windows.instants.timeline import Timeline
 from tests.support.instants import build_of, drawn
 
@@ -23,15 +23,19 @@ def int64s(*values: int) -> np.ndarray:
 
 @pytest.mark.parametrize("keys", [3, 2**40])
 @pytest.mark.parametrize("span_us", [4, 2**58])
-def test_oracle_rows_are_sorted_by_key_and_the_total_order(keys, span_us, seed):
+def test_oracle_rows_are_sorted_by_key_and_the_in_order(keys, span_us, seed):
     rng = np.random.default_rng(seed)
     key, event_us = rng.integers(0, keys, 200), rng.integers(-span_us, span_us, 200)
+    if rng.random() < 0.5:
+        event_us.sort()
     places = Order(event_us, rng.integers(0, 2, 200), rng.permutation(200))
-    found = total_order(EventRows(key, places, ()))
+    found = in_order(EventRows(key, places, (Column(np.arange(200)),)))
     wanted = sorted(
         range(200), key=lambda i: (key[i], event_us[i], places.ordinal[i], places.offset[i])
     )
-    assert found.tolist() == wanted
+    assert found.inputs[0].values.tolist() == wanted
+    assert found.key.tolist() == key[wanted].tolist()
+    assert found.order.offset.tolist() == places.offset[wanted].tolist()
 
 
 @pytest.mark.parametrize("keys", [3, 2**40])

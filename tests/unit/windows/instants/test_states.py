@@ -17,7 +17,7 @@ from tegula.windows.algebra import Column, Order, States
 from tegula.windows.instants.distinct import distinct
 from tegula.windows.instants.dyadic import BLOCK, direct, dyadic
 from tegula.windows.instants.prefixes import summed_float, summed_int
-from tegula.windows.instants.rows import total_order
+from tegula.windows.instants.rows import in_order
 from tegula.windows.instants.states import LONG, states_of
 from tests.support.instants import build_of, drawn, every_aggregate
 
@@ -30,7 +30,7 @@ ROWS = 5 * LONG
 def rows(request):
     rng = np.random.default_rng(int(request.config.option.hypothesis_seed))
     drawn_rows = drawn(BUILD, rng, ROWS, 1, 10**7)
-    return drawn_rows.take(total_order(drawn_rows))
+    return in_order(drawn_rows)
 
 
 def order_of(size: int) -> Order:
