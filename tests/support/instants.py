@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -60,7 +60,7 @@ def some_aggregates(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
     return [(name, made) for name, made in every_aggregate(window, kind) if name in chosen]
 
 
-def build_of(features: Iterable[tuple[str, Any]], **options: Any) -> Build:
+def build_of(features: Mapping[str, Any] | Iterable[tuple[str, Any]], **options: Any) -> Build:
     """The build of a view with these features, whose events enter as instants."""
     exact = agg.count().over(tg.sliding("1h", resolution="exact"))
     view = tg.FeatureView(

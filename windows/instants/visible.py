@@ -21,11 +21,14 @@ from ..algebra import Bools, Int64s, States, concat, merge, take
 from ..lifting import expanded, lift_groups, take_order, take_rows
 from .need import Need
 from .rows import Asked, EventRows
-from .states import ROWS_MAX, Slices, lots
+from .states import Slices, lots
 from .timeline import Timeline
 
 PATIENCE: Final = 32
 """How many later rows may overtake a row of the first level."""
+
+LOOSE_MAX: Final = 1 << 24
+"""Rows between those that a pair knows and those that it does not, of many pairs together."""
 
 _MORE_PATIENCE: Final = 16
 """How many times as many with each further level."""
@@ -209,7 +212,7 @@ def visible_parts(rows: EventRows, asked: Asked) -> Iterator[tuple[int, int, Vis
     """
     levels = _levels(rows, asked, None)
     sizes = np.sum([ends - level.until for level, ends in levels], axis=0)
-    for begin, end in lots(sizes, ROWS_MAX):
+    for begin, end in lots(sizes, LOOSE_MAX):
         span = slice(begin, end)
         some = Asked(asked.key[span], asked.at_us[span])
         part = [

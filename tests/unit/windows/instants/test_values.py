@@ -40,7 +40,7 @@ WINDOWS = {
     "session including": tg.session("1us", include_instant=True),
     "series": tg.series("1h", "1h", 3),
 }
-KINDS = {"last of": "last", "session including": "session"}
+KINDS: dict[str, str] = {"last of": "last", "session including": "session"}
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -69,7 +69,7 @@ def test_oracle_only_what_was_known_counts(name, delay, seed, monkeypatch):
     rng = np.random.default_rng(seed)
     monkeypatch.setattr("tegula.windows.instants.visible.PATIENCE", int(rng.integers(0, 4)))
     monkeypatch.setattr("tegula.windows.instants.visible._MORE_PATIENCE", 2)
-    monkeypatch.setattr("tegula.windows.instants.visible.ROWS_MAX", int(rng.integers(1, 60)))
+    monkeypatch.setattr("tegula.windows.instants.visible.LOOSE_MAX", int(rng.integers(1, 60)))
     build = build_of(some_aggregates(WINDOWS[name], KINDS.get(name, name)))
     span_us = 3 * HOUR_US
     rows = drawn(build, rng, 40, 2, span_us, step_us=int(rng.choice([1, 60_000_000])))
