@@ -69,7 +69,10 @@ def _command(settings: Settings) -> Sequence[str]:
 
 def _check(command: Sequence[str], stop: threading.Event) -> tuple[int | None, float]:
     nothing = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: S603
+    # In a session of its own: Ctrl-C is for us, and we end it.
+    process = subprocess.Popen(  # noqa: S603
+        command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+    )
     stopped = False
     while True:
         # By hand, because only so is it known what this one child has taken.
