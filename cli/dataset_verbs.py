@@ -9,6 +9,12 @@ import typer
 
 from .verbs import Json, Project, _end, app
 
+
+def _option(*flags: str, said: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*flags, help=said)
+    return option
+
+
 Words = Annotated[
     list[str],
     typer.Argument(
@@ -17,48 +23,51 @@ Words = Annotated[
         metavar="build SPINE | list | show SET | rebuild SET",
     ),
 ]
+Features = Annotated[
+    list[str] | None,
+    _option("--features", "--service", said="A service, view or `view:feature`; repeat."),
+]
+Out = Annotated[Path | None, _option(said="The folder to write; else one of the project.")]
+Replace = Annotated[bool, _option("--replace", said="Replace what is there.")]
+Clock = Annotated[str, _option(said="`event`: what had happened counts; `known`: what was known.")]
+Landing = Annotated[
+    str, _option(said="By `known`: so long after its log timestamp an event is known.")
+]
+At = Annotated[str, _option(said="The spine's column of instants.")]
+Keys = Annotated[
+    list[str] | None, _option(said="`card_id=card`: the spine's `card` is the key; repeat.")
+]
+Labels = Annotated[
+    list[str] | None,
+    _option(said="`is_fraud=30d`: a column, or a feature, known so much later; repeat."),
+]
+Include = Annotated[
+    list[str] | None, _option(said="More columns: status, event_time, bounds; repeat.")
+]
+Zone = Annotated[str | None, _option(said="The zone of instants that name none.")]
+Connection = Annotated[str | None, _option(said="A database's URL; the spine is a query then.")]
+Memory = Annotated[int, typer.Option(min=1, help="MiB to keep in memory, about.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use; else all.")]
+Spine = Annotated[str | None, _option(said="Of `rebuild`: the spine, where it was in memory.")]
 
 
 @app.command(rich_help_panel="Data")
 def dataset(
     words: Words,
-    features: Annotated[
-        list[str] | None,
-        typer.Option("--features", "--service", help="A service, view or `view:feature`; repeat."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write; else one of the project.")
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
-    clock: Annotated[
-        str, typer.Option(help="`event`: what had happened counts; `known`: what was known.")
-    ] = "event",
-    landing_delay: Annotated[
-        str, typer.Option(help="By `known`: so long after its log timestamp an event is known.")
-    ] = "0s",
-    at: Annotated[str, typer.Option(help="The spine's column of instants.")] = "at",
-    key: Annotated[
-        list[str] | None,
-        typer.Option(help="`card_id=card`: the spine's column `card` is the key; repeat."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="`is_fraud=30d`: a column, or a feature, known so much later; repeat."),
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(help="More columns: status, event_time, bounds; repeat.")
-    ] = None,
-    time_zone: Annotated[
-        str | None, typer.Option(help="The zone of instants that name none.")
-    ] = None,
-    connection: Annotated[
-        str | None, typer.Option(help="A database's URL; the spine is a query then.")
-    ] = None,
-    memory: Annotated[int, typer.Option(min=1, help="MiB to keep in memory, about.")] = 1024,
-    cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; else all.")] = None,
-    spine: Annotated[
-        str | None, typer.Option(help="Of `rebuild`: the spine, where it was in memory.")
-    ] = None,
+    features: Features = None,
+    out: Out = None,
+    replace: Replace = False,
+    clock: Clock = "event",
+    landing_delay: Landing = "0s",
+    at: At = "at",
+    key: Keys = None,
+    label: Labels = None,
+    include: Include = None,
+    time_zone: Zone = None,
+    connection: Connection = None,
+    memory: Memory = 1024,
+    cores: Cores = None,
+    spine: Spine = None,
     project: Project = None,
     json: Json = False,
 ) -> None:

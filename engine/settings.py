@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     """More values, keys times features, in one answer are refused."""
     events_max: int = Field(500_000, ge=1)
     """More events in one push are refused."""
+    datasets_max: int = Field(0, ge=0, le=64)
+    """Training sets that are made at a time for requests over HTTP; 0: none."""
+    dataset_memory_bytes: int = Field(1 << 30, ge=1 << 20)
+    """About what each of these keeps in memory."""
     served_share: float = Field(0.01, ge=0, le=1)
     """Of the requests for a service, the share whose answers the served log keeps; 0: none."""
     served_interval_s: float = Field(10.0, gt=0, le=3600)

@@ -16,16 +16,20 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ..engine.settings import Settings
 from ..schemas.errors import BadRequest, RequestError, TegulaError, TooLarge
 from .answer import Answer, as_error, trace_id_of
 from .assembly import Serving
+from .datasets import DatasetJobs
 from .encode import encode_error
 from .metrics import ROUTES
 from .models import (
     EVENTS_EXAMPLE,
+    DatasetAnswer,
+    DatasetRequest,
     ErrorAnswer,
     FeaturesAnswer,
     FeaturesRequest,
@@ -75,6 +79,7 @@ def create_app(
     app.state.serving = parts
     _add_features(app, parts)
     _add_events(app, parts)
+    _add_datasets(app, parts, DatasetJobs(settings, now_us))
     _add_health(app, parts)
     _add_metrics(app, parts)
     _add_errors(app)
@@ -142,6 +147,44 @@ def _add_events(app: FastAPI, parts: Serving) -> None:
             "trace_id": trace_id,
         }
         return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _add_datasets(app: FastAPI, parts: Serving, jobs: DatasetJobs) -> None:
+    async def answered(request: Request, work: Callable[[bytes], dict[str, Any]]) -> Response:
+        began_ns = time.perf_counter_ns()
+        trace_id = trace_id_of(request.headers.get("traceparent"))
+        try:
+            body = await _read_body(request, parts.limits.body_bytes)
+            content = await run_in_threadpool(work, body)
+        except Exception as fault:  # noqa: BLE001 - every request gets its answer
+            error = as_error(fault, trace_id)
+            _count(parts, "other", error.http_status, began_ns)
+            return _error_response(error, trace_id)
+        _count(parts, "other", 200, began_ns)
+        return Response(orjson.dumps(content), media_type="application/json")
+
+    @app.post(
+        "/v1/datasets",
+        summary="Begin to make a training set",
+        description="A process of its own makes it; ask for its status by its name. Only where the "
+        "setting `datasets_max` allows it.",
+        tags=["datasets"],
+        response_model=DatasetAnswer,
+        responses={**_ERRORS, 409: {"model": ErrorAnswer, "description": "The name is taken."}},
+        openapi_extra=_body({"application/json": {"schema": DatasetRequest.model_json_schema()}}),
+    )
+    async def begin(request: Request) -> Response:
+        return await answered(request, jobs.start)
+
+    @app.get(
+        "/v1/datasets/{name}",
+        summary="How far a training set is",
+        tags=["datasets"],
+        response_model=DatasetAnswer,
+        responses=_ERRORS,
+    )
+    async def show(name: str, request: Request) -> Response:
+        return await answered(request, lambda _: jobs.show(name))
 
 
 def _add_health(app: FastAPI, parts: Serving) -> None:

@@ -53,6 +53,53 @@ class FeaturesRequest(BaseModel):
     )
 
 
+class DatasetRequest(BaseModel):
+    """A training set: which features, of which rows."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "fraud-2024-05",
+                    "features": ["fraud"],
+                    "spine": {"card_id": ["c1"], "at": ["2024-05-01T12:00:00Z"], "is_fraud": [1]},
+                    "labels": {"is_fraud": "30d"},
+                }
+            ]
+        },
+    )
+
+    name: str = Field(description="A new name, by which its status is asked for.")
+    features: list[str] = Field(description="Services, views, or features as `view:feature`.")
+    spine: dict[str, list[Any]] = Field(
+        description="Columns of one length: keys, instants, and whatever is to be kept."
+    )
+    at: str = Field("at", description="The spine's column of instants.")
+    clock: str = Field("event", description="`event` or `known`.")
+    landing_delay: str = Field("0s", description="By `known`: how long events take to land.")
+    labels: dict[str, str] | None = Field(
+        None, description="Columns or features that are known so much later, as `30d`."
+    )
+    keys: dict[str, str] | None = Field(
+        None, description="The spine's column of a key, where their names differ."
+    )
+    include: list[str] | None = Field(
+        None, description="More columns: `status`, `event_time`, `bounds`."
+    )
+    time_zone: str | None = Field(None, description="The zone of instants that name none.")
+
+
+class DatasetAnswer(BaseModel):
+    """How far a training set is."""
+
+    id: str
+    path: str
+    status: str = Field(description="`running`, `done` or `failed`.")
+    manifest: dict[str, Any] | None = Field(None, description="What it was made from, once done.")
+    error: dict[str, Any] | None = Field(None, description="Why it failed.")
+
+
 class FeaturesAnswer(BaseModel):
     """Columns of values, and what is to be known of them."""
 

@@ -17,7 +17,14 @@ from collections.abc import Iterator
 
 from ..outcomes import RecordCode
 from .base import TegulaError, one_of, shown
-from .datasets import BadDataset, BadSpine, DatasetExists, DatasetMissing
+from .datasets import (
+    BadDataset,
+    BadSpine,
+    DatasetExists,
+    DatasetMissing,
+    DatasetsBusy,
+    DatasetsOff,
+)
 from .definitions import (
     BadDefault,
     BadDuration,
@@ -133,6 +140,8 @@ __all__ = [
     "CheckpointStoreFault",
     "DatasetExists",
     "DatasetMissing",
+    "DatasetsBusy",
+    "DatasetsOff",
     "DefinitionErrors",
     "DefinitionFault",
     "DefinitionsUnloadable",

@@ -46,3 +46,35 @@ class DatasetMissing(RequestError):
             where=where,
             expected="a folder that `tegula dataset build` made, or its manifest.json",
         )
+
+
+class DatasetsOff(RequestError):
+    """Training sets cannot be asked for over HTTP here."""
+
+    code = "TG-424"
+    http_status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "training sets are not made over HTTP here",
+            where="setting datasets_max",
+            got="0",
+            hint="set how many may be made at a time, or use `tegula dataset build`",
+        )
+
+
+class DatasetsBusy(RequestError):
+    """As many training sets are being made as are allowed at a time."""
+
+    code = "TG-425"
+    http_status = 503
+    retryable = True
+
+    def __init__(self, *, running: int, limit: int) -> None:
+        super().__init__(
+            "as many training sets are being made as may be at a time",
+            where="setting datasets_max",
+            got=str(running),
+            expected=f"less than {limit}",
+            hint="ask again when one of them is done",
+        )

@@ -352,6 +352,8 @@ OTHERS: tuple[errors.TegulaError, ...] = (
     errors.BadDataset("there is no such clock", got="'wall'", expected="one of event, known"),
     errors.DatasetExists(where="sets/fraud"),
     errors.DatasetMissing(where="sets/fraud"),
+    errors.DatasetsOff(),
+    errors.DatasetsBusy(running=2, limit=2),
     errors.DiskFull(where=".tegula/state", got="No space left on device"),
     errors.PortInUse(host="127.0.0.1", port=8000),
     errors.ProjectMissing(directory="."),

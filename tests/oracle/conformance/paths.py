@@ -1,4 +1,4 @@
-"""The three ways by which a value can be had, each through the engine's own code.
+"""The four ways by which a value can be had, each through the engine's own code.
 
 * `stream`: events one by one through decoding, lifting and commits; the key's rows are read back
   from the state and finished at the instant.
@@ -6,6 +6,7 @@
   build, whose state is read in the same way.
 * `serving`: the online store that the mirror wrote, and the code that answers requests: a body of
   JSON in, a body of JSON out. What is past is asked for with `as_of`, as late as it still holds.
+* `training`: log and archive, by `tegula.training_set`, when as much had come as for serving.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 
 import tegula as tg
 from tegula.connectors import rfc3339
@@ -40,7 +43,7 @@ KEYS_A_REQUEST = 100
 ONE_BY_ONE_MAX = 400
 """Up to so many events come one by one, each with a commit of its own; more in blocks."""
 
-PATHS = ("stream", "replay", "serving")
+PATHS = ("stream", "replay", "serving", "training")
 
 REFUSED = frozenset({"COARSE", "ERROR", "OVERFLOW", "STALE"})
 """Statuses of a value that is not the value."""
@@ -77,6 +80,7 @@ def live(experiment: Experiment) -> dict[str, Found]:
     single = len(arrivals) <= ONE_BY_ONE_MAX
     from_state: list[Got] = []
     from_store: list[Got] = []
+    from_events: list[Got] = []
     expired: list[int] = []
     with tg.TestDriver(*views, at=_start_us(experiment), shards=SHARDS) as driver:
         sent = 0
@@ -93,8 +97,13 @@ def live(experiment: Experiment) -> dict[str, Found]:
                 latest_us = max((p.at_us for p in served.get(stop, ())), default=0)
                 driver.advance_to(max(driver.clock(), latest_us))
             from_store += _from_store(driver, experiment, served.get(stop, ()))
+            from_events += _from_events(driver, experiment, served.get(stop, ()))
     known = tuple(expired) if single else None
-    return {"stream": Found(from_state, known), "serving": Found(from_store, None)}
+    return {
+        "stream": Found(from_state, known),
+        "serving": Found(from_store, None),
+        "training": Found(from_events, None),
+    }
 
 
 def replayed(experiment: Experiment) -> Found:
@@ -213,6 +222,46 @@ def _from_store(
             content = orjson.loads(answer.body)
             for place, probe in enumerate(some):
                 yield _read(experiment, probe, _parts(content, names, instants, place))
+
+
+def _from_events(
+    driver: tg.TestDriver, experiment: Experiment, probes: Sequence[Probe]
+) -> Iterator[Got]:
+    """Probes as the rows of a training set."""
+    if not probes:
+        return
+    keys = {
+        name: pl.Series(
+            [probe.key[place] for probe in probes], dtype=experiment.columns[name].polars
+        )
+        for place, name in enumerate(experiment.keys)
+    }
+    spine = pl.DataFrame({**keys, "probed": [probe.at_us for probe in probes]})
+    made = tg.training_set(
+        spine,
+        experiment.views(),
+        at="probed",
+        include=["status"],
+        project=driver.settings,
+        now_us=max(driver.clock(), *(probe.at_us for probe in probes)),
+    )
+    names = made.manifest["columns"]
+    columns = {name: one.to_list() for name, one in made.to_polars().to_dict().items()}
+    for place, probe in enumerate(probes):
+        parts = {
+            name: (_in_us(columns[name][place]), columns[f"{name}|status"][place]) for name in names
+        }
+        if parts[names[0]][1] == "BEFORE_HISTORY":
+            yield Got(probe, probe.expected)  # nobody knows what was before the first event
+        else:
+            yield _read(experiment, probe, parts)
+
+
+def _in_us(value: Any) -> Any:
+    """A value of a set as serving has it: instants in µs."""
+    if isinstance(value, datetime):
+        return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return value
 
 
 def _parts(
