@@ -18,7 +18,7 @@ from ..schemas.errors import BadRequest, UnknownFeature, UnknownService
 from .exits import FAULT, OK
 from .output import add_row, note, number, say, show, table, write_json
 from .progress import Meter
-from .project import load_definitions
+from .project import PACKAGE, load_definitions
 
 ACTIONS: Final = ("build", "list", "show", "rebuild")
 
@@ -98,6 +98,8 @@ def _wanted(settings: Settings, names: Sequence[str]) -> list[Any]:
     try:
         resolve(given, None, applied)
     except (UnknownFeature, UnknownService):
+        if not any((settings.project / PACKAGE).glob("*.py")):
+            raise
         files = load_definitions(settings.project)
         views = {view.name: view for view in files.views}
         services = {one.name: one for one in sorted(files.services, key=lambda s: s.version)}
