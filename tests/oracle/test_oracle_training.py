@@ -21,7 +21,10 @@ from tegula.serving.read import FeatureReader
 from tests.oracle.test_oracle_flights import ANSWERS, FLIGHT_COUNT, VIEWS, month, send
 
 DAYS = int(os.environ.get("TEGULA_FLIGHTS_DAYS", "1"))
-"""Days of 2013 whose every departure is compared; 366 for the whole year."""
+"""Days of 2013 whose departures are compared; 366 for the whole year."""
+
+EVERY = 10 if DAYS == 1 else 1
+"""Of one day only some departures are asked for; all of them are events."""
 
 BLOCK_US = 6 * HOUR_US
 
@@ -96,7 +99,7 @@ def test_oracle_flights_have_the_values_that_were_served_at_their_instants():
     views = demo_views()
     events = events_of(read_flights())
     first_us = int(events["at_us"][0]) // DAY_US * DAY_US
-    events = events.filter(pl.col("at_us") < first_us + DAYS * DAY_US)
+    events = events.filter(pl.col("at_us") < first_us + DAYS * DAY_US).with_row_index("row")
     columns = ["at", "carrier", "origin", "dest", "tailnum", "delay", "air_time", "distance"]
     served: dict[str, list[Any]] = {}
     with tg.TestDriver(*views, at=first_us) as driver:
@@ -108,8 +111,9 @@ def test_oracle_flights_have_the_values_that_were_served_at_their_instants():
             if block.height:
                 driver.send("flights", block.select(columns).to_dicts())
             driver.settle()
-            read(driver, views, block, served)
-        spine = events.with_columns(at=pl.col("at_us"))
+            read(driver, views, block.filter(pl.col("row") % EVERY == 0), served)
+        asked = events.filter(pl.col("row") % EVERY == 0)
+        spine = asked.with_columns(at=pl.col("at_us"))
         made = tg.training_set(spine, views, project=driver.settings, now_us=driver.clock())
     differing = 0
     for name in made.manifest["columns"]:
