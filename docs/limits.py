@@ -121,6 +121,16 @@ GROUPS: Final[Mapping[str, Sequence[Limit]]] = {
             "`TG-408`, HTTP 503, to be sent again",
         ),
     ),
+    "Training sets": (
+        _of("made at a time for requests over HTTP", "datasets_max", "`TG-425`, or `TG-424` if 0"),
+        _of(
+            "memory of each of these, about",
+            "dataset_memory_bytes",
+            "rows and events go to files",
+            "test_frames_come_back_in_order",
+        ),
+        Limit("keys and rows of `features_in_range`", "10 000 and 10 000 000", "`TG-421`"),
+    ),
     "Definitions": (
         Limit("a name", "64 characters", "`TG-101`"),
         Limit("a span of time", f"{CENTURY_US // DAY_US} days", "`TG-106`"),
