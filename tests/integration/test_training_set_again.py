@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from pyarrow.parquet import ParquetWriter
 
 import tegula as tg
 from tegula import agg, last, lifetime, sliding
@@ -190,7 +191,7 @@ def test_full_disk_in_the_middle_leaves_nothing(driver, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pl.DataFrame, "write_parquet", full)
+        patch.setattr(ParquetWriter, "write_table", full)
         with pytest.raises(TableUnwritable, match="No space left"):
             made(driver, spine(1), out=tmp_path / "set")
     assert [one.name for one in tmp_path.iterdir()] == ["project"]

@@ -17,7 +17,7 @@ from tegula.engine.settings import Settings
 from tegula.schemas.errors import (
     BadDataset,
     BadSpine,
-    TableUnwritable,
+    SinkError,
     UnknownFeature,
     UnknownService,
 )
@@ -224,7 +224,7 @@ def test_missing_archive_file_is_named_and_nothing_is_written(driver, tmp_path):
     kept = file.read_bytes()
     for damage in (lambda: file.unlink(), lambda: file.write_bytes(kept[:100])):
         damage()
-        with pytest.raises(TableUnwritable, match=file.name):
+        with pytest.raises(SinkError, match=file.name):
             made(driver, spine(5), out=tmp_path / "set")
         assert [one.name for one in tmp_path.iterdir()] == ["project"]
     file.write_bytes(kept)
