@@ -308,6 +308,8 @@ def test_every_route_is_documented_with_an_example(server):
     assert set(pages["paths"]) == {
         "/v1/features",
         "/v1/streams/{stream}/events",
+        "/v1/datasets",
+        "/v1/datasets/{name}",
         "/health/live",
         "/health/ready",
         "/metrics",

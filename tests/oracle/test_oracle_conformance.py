@@ -13,6 +13,7 @@ import pytest
 
 from tests.oracle import run
 from tests.oracle.conformance.judge import judge, same
+from tests.oracle.conformance.paths import PATHS
 from tests.support.oracles import oracle
 
 FILES = (
@@ -37,7 +38,7 @@ EVERY = int(os.environ.get("TEGULA_ORACLE_EVERY", "3"))
     ("name", "begin"),
     [*((FILES[0], begin) for begin in range(0, 60, CASES_A_TEST)), *((n, 0) for n in FILES[1:])],
 )
-def test_oracle_conformance_all_shared_cases_pass_on_three_paths(name, begin, seed):
+def test_oracle_conformance_all_shared_cases_pass_on_every_path(name, begin, seed):
     path, part = oracle(f"cases/{name}.json"), slice(begin, begin + CASES_A_TEST)
     if name == FILES[0]:
         part = slice(begin + seed % EVERY, begin + CASES_A_TEST, EVERY)
@@ -110,11 +111,10 @@ def outcome(file: dict[str, Any]) -> tuple[str, list[str]]:
     return result.verdict, list(result.lines())
 
 
-def test_oracle_conformance_passes_a_case_on_three_paths(file):
+def test_oracle_conformance_passes_a_case_on_every_path(file):
     verdict, lines = outcome(file)
     assert verdict == "pass"
-    paths = ["stream", "replay", "serving"]
-    assert [line.split(":")[0] for line in lines] == [f"pass edges [{path}]" for path in paths]
+    assert [line.split(":")[0] for line in lines] == [f"pass edges [{path}]" for path in PATHS]
 
 
 @pytest.mark.parametrize("edge", ["open_open", "open_closed", "closed_open", "closed_closed"])
@@ -123,7 +123,7 @@ def test_oracle_conformance_tells_a_wrong_value_on_every_path(file, edge):
     verdict, lines = outcome(file)
     assert verdict == "differs"
     told = [line for line in lines if line.startswith("    ")]
-    assert len(told) == 3
+    assert len(told) == len(PATHS)
     assert all(f"lookup 0 (a at 3000), {edge}: expected 7, got" in line for line in told)
 
 
