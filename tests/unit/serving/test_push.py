@@ -52,9 +52,11 @@ class MemoryLog:
         self.fault: Exception | None = None
         self.refused: dict[int, TegulaError] = {}
         self.closed = False
+        self.held = 0
         self._end = 0
 
     def append(self, batches: Sequence[Batch]) -> list[Appended]:
+        self.held = len(batches)
         assert self.gate.wait(10)
         if self.fault is not None:
             raise self.fault
@@ -76,6 +78,11 @@ def resolved(stream: StreamPlan = STREAM) -> Resolved:
 
 def pusher(log: MemoryLog, limits: PushLimits = LIMITS) -> Pusher:
     return Pusher(lambda _: log, lambda: NOW_US, limits)
+
+
+def waiting(one: Pusher) -> int:
+    """How many pushes wait for their turn to be appended."""
+    return sum(len(stream._waiting) for stream in one._streams.values())
 
 
 def push(log: MemoryLog, *events: object, stream: StreamPlan = STREAM) -> Pushed:
@@ -149,7 +156,8 @@ def test_pushes_that_wait_together_are_one_commit():
             asyncio.create_task(one.push(resolved(), "payments", body, "application/json"))
             for _ in range(20)
         ]
-        await asyncio.sleep(0.05)  # the first is being appended, the others wait
+        while log.held + waiting(one) < len(pushes):  # the first is being appended, the others wait
+            await asyncio.sleep(0.001)
         log.gate.set()
         answers = await asyncio.gather(*pushes)
         await one.close()
