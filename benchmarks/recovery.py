@@ -70,7 +70,13 @@ def work(folder: Path) -> None:
                 tell(applied=applied(engine.shards), readable=engine.mirrors.is_idle)
                 time.sleep(0.1)
 
-        threading.Thread(target=watch, daemon=True).start()
+        def watch_while_read() -> None:
+            try:
+                watch()
+            except BrokenPipeError:  # nobody reads any more: who started it is gone
+                engine.stop()
+
+        threading.Thread(target=watch_while_read, daemon=True).start()
         dataflow.run(engine)
 
 
