@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.mutants import mutants
 from tests.mutants.breaches import BREACHES
+from tests.simulation.told import lines
 from tests.support.oracles import oracle
 
 pytest_plugins = ("tests.services.kafka", "tests.services.redis", "tests.services.s3")
@@ -93,6 +94,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    for line in lines(terminalreporter.stats.get("passed", ())):
+        terminalreporter.write_line(line)
     # Quiet runs have no header, and a failure without its seed may never come back.
     if terminalreporter.stats.get("failed"):
         terminalreporter.write_line(f"to repeat: --hypothesis-seed={config.option.hypothesis_seed}")

@@ -108,7 +108,7 @@ def run(
     assert world.engine.stop() == 0, world.engine.log
     world.server.stop()
     code, said = verb(world.settings.project, "state", "verify", "--sample", "20")
-    world.happened["events"] = _check(world, count)
+    world.happened["records produced"] = _check(world, count)
     assert code == 0, said  # what is compared with the log itself is told first
     return world.happened
 
@@ -156,7 +156,7 @@ def _check(world: World, produced: int) -> int:
         engine.settle()
         chance = random.Random(world.chance.random())
         with closing(world.registry()) as registry:
-            world.happened["builds"] = check_whole(engine, registry, records, Copies(), chance)
+            world.happened += check_whole(engine, registry, records, Copies(), chance)
     finally:
         engine.close()
     return count

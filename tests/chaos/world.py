@@ -25,7 +25,8 @@ from tests.services.redis import Server
 from tests.simulation.views import POOL, STREAMS, ViewFacts
 from tests.support.process import EngineProcess, ServerProcess, lag_of
 
-WITHIN_S = 60.0
+WITHIN_S = 300.0
+"""What is waited for holds much sooner; a machine may have much else to do."""
 _SETTINGS = """\
 shards = 4
 port = {port}

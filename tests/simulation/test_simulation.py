@@ -14,9 +14,11 @@ A run's seed is the name of its test, so that it is told also where a run never 
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
+from tests.simulation.told import TOLD, told
 from tests.simulation.world import ACTIONS, World
 
 ROUNDS, ACTIONS_A_ROUND = 3, 25
@@ -36,9 +38,10 @@ def _seeds(first: int) -> range:
 
 @pytest.mark.slow
 def test_simulation_of_everything_that_may_happen_ends_with_right_numbers(
-    own_seed, tmp_path, monkeypatch
+    own_seed, tmp_path, monkeypatch, record_property
 ):
     history: list[str] = []
+    compared: Counter[str] = Counter()
     world: World | None = None
     try:
         world = World(tmp_path, own_seed, monkeypatch)
@@ -49,9 +52,10 @@ def test_simulation_of_everything_that_may_happen_ends_with_right_numbers(
                 history.append(action)
                 world.act(action)
             history.append("check")
-            world.check()
+            compared += world.check()
         history.append("close")
         world.close()
+        record_property(TOLD, told(world, history, compared))
     except BaseException as fault:
         fault.add_note(f"to repeat: TEGULA_SIMULATION_SEED={own_seed} pytest tests/simulation")
         fault.add_note(" ".join(history))

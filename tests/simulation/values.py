@@ -29,8 +29,8 @@ def check_values(
     folded: Sequence[naive.Record],
     at_us: int,
     horizon_us: int,
-) -> None:
-    """Every feature of every key at an instant is what its raw records give.
+) -> int:
+    """Every feature of every key at an instant is what its raw records give; how many there were.
 
     Reading is exact from `horizon_us` on.
     """
@@ -52,6 +52,7 @@ def check_values(
             mine = [record for record in folded if record.key == key]
             got = reply.values[name][place], Status(reply.statuses[name][place])
             _check_value(facts, number, mine, at_us, horizon_us, *got)
+    return len(names) * len(KEYS)
 
 
 def _check_value(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 
 from tegula.engine.runtime.engine import Engine
@@ -21,11 +22,11 @@ Records = dict[str, list[naive.Record]]
 
 def check_whole(
     engine: Engine, registry: Registry, records: Records, copies: Copies, chance: random.Random
-) -> int:
+) -> Counter[str]:
     """Compare every live build with the raw records of each stream; then archive and dead letter.
 
     The engine has taken everything in. Notes in `records` what the archive says of copies. Returns
-    how many builds there were.
+    how much was compared, by what it is.
     """
     settings, streams = engine.settings, list(records)
     facts = {one.fingerprint: one for one in POOL}
@@ -39,11 +40,14 @@ def check_whole(
         for name in streams
     }
     copies.take(settings.lake_path, records, redriven, ordinals[UNIQUE])
+    compared = Counter(builds=len(live))
     for row in live:
-        _check_build(engine, row, facts[row.structural], records, redriven, chance)
+        mine = facts[row.structural]
+        compared["values"] += _check_build(engine, row, mine, records, redriven, chance)
     for stream, reader in engine.streams.items():
         check_archive(reader, settings.lake_path, stream, records[stream], redriven[stream])
-    return len(live)
+        compared["archived records"] += len(records[stream]) + len(redriven[stream])
+    return Counter({f"{what} compared": count for what, count in compared.items()})
 
 
 def _check_build(
@@ -53,7 +57,7 @@ def _check_build(
     records: Mapping[str, list[naive.Record]],
     redriven: Mapping[str, list[naive.Record]],
     chance: random.Random,
-) -> None:
+) -> int:
     mine = [*records[facts.stream], *redriven[facts.stream]]
     folded, expected = naive.judge(mine, facts.rules())
     nulls = sum(bool(record.row.get("tombstone")) for record in records[facts.stream])
@@ -65,5 +69,5 @@ def _check_build(
     newest_us = max((min(r.at_us or 0, r.log_us) for r in good), default=0)
     horizon_us = newest_us - parse_duration(facts.history)
     now_us = engine.now_us()
-    for at_us in (now_us, now_us - chance.randint(0, MINUTE_US)):
-        check_values(engine, row, facts, folded, at_us, horizon_us)
+    instants = (now_us, now_us - chance.randint(0, MINUTE_US))
+    return sum(check_values(engine, row, facts, folded, at, horizon_us) for at in instants)

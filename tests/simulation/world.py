@@ -353,8 +353,8 @@ class World:
                 assert not reader.lanes.behind, "a build never joins"
         self._engine.archiving.flush()
 
-    def check(self) -> None:
-        """Compare every live build, whole, with the raw logs; then archive and dead letter."""
+    def check(self) -> Mapping[str, int]:
+        """Compare every live build with the raw logs, then archive and dead letter; what it was."""
         self.settle()
         if isinstance(self._engine, Team):
             # What several have done must be what one finds, who has nothing left to do.
@@ -367,7 +367,8 @@ class World:
         for name in STREAMS:
             given = (self.records[name], self.undecided[name])
             self.records[name] = judged(*given, self.settings.lake_path, name, self.clock())
-        self._registry(lambda r: check_whole(engine, r, self.records, self.copies, self.chance))
+        mine = (self.records, self.copies, self.chance)
+        return self._registry(lambda registry: check_whole(engine, registry, *mine))
 
     def close(self) -> None:
         self.faults.armed = False
