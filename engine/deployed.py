@@ -17,7 +17,7 @@ from ..schemas.fingerprints import structural
 from ..schemas.nodes import columns
 from ..schemas.own import LookUp
 from ..state.registry import BuildRow, BuildStatus, Registry
-from .plan import Build, StreamPlan, compile, compile_view
+from .plan import Build, StreamPlan, compile_view, stream_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def load_deployed(
     if previous and previous.version == version and previous.statuses == statuses:
         return previous
     applied = Definitions() if head is None else load(head.definitions, own)
-    streams = {stream.name: stream for stream in compile(applied).streams}
+    streams = {stream.name: stream_plan(stream) for stream in applied.streams}
     builds = []
     for row in rows:
         view = _view_of(row, applied, own)

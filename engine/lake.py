@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ..state.delta_files import opened
 from ..state.lake import Lake, LocalLake
 from .settings import Settings
 
@@ -25,5 +26,5 @@ def tables(lake: Lake) -> Iterator[tuple[str, str | None]]:
     """The paths of the tables that are there, and the column that their rows ascend by."""
     for folder, order in ORDERS.items():
         for name in lake.below(folder).folders():
-            if "_delta_log" in lake.below(f"{folder}/{name}").folders():
+            if opened(lake.below(f"{folder}/{name}")) is not None:
                 yield f"{folder}/{name}", order

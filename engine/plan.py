@@ -150,7 +150,7 @@ def compile(definitions: Definitions, builds: Mapping[str, int] | None = None) -
     """
     numbers = builds or {view.name: n for n, view in enumerate(definitions.views, start=1)}
     return Plan(
-        tuple(_stream(stream) for stream in definitions.streams),
+        tuple(map(stream_plan, definitions.streams)),
         tuple(compile_view(view, numbers[view.name]) for view in definitions.views),
         tuple(_service(service) for service in definitions.services),
     )
@@ -263,7 +263,8 @@ def _feature(
     )
 
 
-def _stream(stream: Stream) -> StreamPlan:
+def stream_plan(stream: Stream) -> StreamPlan:
+    """How a validated stream is read."""
     return StreamPlan(
         name=stream.name,
         schema=stream.schema,

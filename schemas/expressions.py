@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -333,41 +334,50 @@ def result_type(node: Node, schema: Mapping[str, DataType]) -> DataType:
     plain types, or if no column is read (a constant is the same for every event). Columns of lists
     are for aggregates that read lists: they stand alone, or as what is there on a condition.
     """
-    written = shown(to_polars(node))
     lists = _type_of_lists(node, schema)
     if lists is not None:
         return lists
     if any(schema[name].item is not None for name in columns(node)):
         raise UnsupportedExpression(
             "a column of lists can only be aggregated as it is",
-            got=written,
+            got=shown(to_polars(node)),
             hint="name the column itself, as in agg.union('tags'); events are chosen by where=,"
             " which cannot look into lists",
         )
     if not columns(node):
         raise UnsupportedExpression(
-            "the expression reads no column", got=written, hint="leave it out, or name a column"
+            "the expression reads no column",
+            got=shown(to_polars(node)),
+            hint="leave it out, or name a column",
         )
-    # Some types are found not to go together only when there is a value, so one row has them all.
-    plain = {name: dtype for name, dtype in schema.items() if dtype.item is None}
-    sample = pl.DataFrame(
-        {name: [_SAMPLES[dtype.name], None] for name, dtype in plain.items()},
-        schema={name: dtype.polars for name, dtype in plain.items()},
-    )
+    plain = tuple((name, dtype) for name, dtype in schema.items() if dtype.item is None)
     try:
-        dtype = sample.select(to_polars(node)).to_series().dtype
+        dtype = _type_by_polars(node, plain)
     except pl.exceptions.PolarsError as cause:
         raise UnsupportedExpression(
             f"the types do not go together: {str(cause).splitlines()[0].rstrip('.')}",
-            got=written,
+            got=shown(to_polars(node)),
             hint="cast one side, as in pl.col('…').cast(pl.Float64)",
         ) from cause
     result = type_of_polars(dtype)
     if result is None:
         raise UnsupportedExpression(
             f"the result has type {dtype}",
-            got=written,
+            got=shown(to_polars(node)),
             expected=f"one of {', '.join(TYPES)}",
             hint="cast it, as in (…).cast(pl.Float64)",
         )
     return result
+
+
+@lru_cache(maxsize=4096)
+def _type_by_polars(node: Node, schema: tuple[tuple[str, DataType], ...]) -> pl.DataType:
+    """The type that Polars gives it; kept, as views are compiled whenever an engine opens.
+
+    Some types are found not to go together only when there is a value, so one row has them all.
+    """
+    sample = pl.DataFrame(
+        {name: [_SAMPLES[dtype.name], None] for name, dtype in schema},
+        schema={name: dtype.polars for name, dtype in schema},
+    )
+    return sample.select(to_polars(node)).to_series().dtype

@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..schemas.errors import TableLost, TableMismatch, TableUnwritable
-from .delta_files import Part, list_files, sync_log, usable, write_file
+from .delta_files import Part, list_files, opened, sync_log, usable, write_file
 from .lake import Lake
 
 MAINTENANCE: Final = "tegula.maintenance"
@@ -66,25 +66,22 @@ class MarkedTable:
         self._options = None if lake.options is None else dict(lake.options)
         self._table: DeltaTable | None = None
         self._conforms = False
+        self._synced: int | None = None
         self._seen: dict[str, Mark] = {}
         self._known: dict[str, Mark | None] = {}  # marks, as of version …
         self._known_version = -1
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is a table."""
-        # The library's own question would hold all threads of the process while a store answers.
-        with usable(self.lake.name):
-            return "_delta_log" in self.lake.folders()
-
     def refresh(self) -> None:
         """Take in what has been committed, by whomever. Raises `TableUnwritable`, `TableLost`."""
         try:
-            with usable(self.lake.name):
-                if self._table is not None:
+            if self._table is None:
+                self._table = opened(self.lake)
+                if self._table is not None and self._synced is None:
+                    # Who has written the newest entry may have died before it was on the disk.
+                    self._synced = self._table.version() - 1
+            else:
+                with usable(self.lake.name):
                     self._table.update_incremental()
-                elif self.exists:
-                    self._table = DeltaTable(self.lake.name, storage_options=self._options)
             now = {partition: self._read_mark(partition) for partition in self._seen}
         except TableUnwritable:
             self._forget()
@@ -171,10 +168,11 @@ class MarkedTable:
                     post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
                 )
                 table.update_incremental()
-                sync_log(self.lake, before, table.version())
+                sync_log(self.lake, -1 if self._synced is None else self._synced, table.version())
         except TableUnwritable:
             self._forget()
             raise
+        self._synced = table.version()
         self._seen.update(marks)
         if table.version() == before + 1:  # nobody else has committed meanwhile
             self._known.update(marks)

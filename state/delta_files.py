@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 from pyarrow.parquet import ParquetWriter
 
@@ -39,6 +39,23 @@ class Part:
 
     values: Mapping[str, str]
     rows: pl.DataFrame
+
+
+def opened(lake: Lake) -> DeltaTable | None:
+    """The table that lies in `lake`, as it is now; None if there is none.
+
+    There is none either where the process that made it died before its log had an entry: whoever
+    writes makes it anew. Raises `TableUnwritable`.
+    """
+    with usable(lake.name):
+        # The library's own question would hold all threads of the process while a store answers.
+        if "_delta_log" not in lake.folders():
+            return None
+        options = None if lake.options is None else dict(lake.options)
+        try:
+            return DeltaTable(lake.name, storage_options=options)
+        except TableNotFoundError:
+            return None
 
 
 def write_file(lake: Lake, part: Part, name: str | None = None) -> AddAction:
@@ -187,9 +204,13 @@ def path_of(file: Mapping[str, Any]) -> str:
 
 
 def sync_log(lake: Lake, before: int, after: int) -> None:
-    """Make the entries of a table's log after version `before`, up to `after`, durable."""
+    """Make the entries of a table's log after version `before`, up to `after`, durable.
+
+    An entry that is not there any more is one that a checkpoint, which is durable, has summed up.
+    """
     for version in range(before + 1, after + 1):
-        lake.sync(f"_delta_log/{version:020}.json")
+        with suppress(FileNotFoundError):
+            lake.sync(f"_delta_log/{version:020}.json")
     lake.sync("_delta_log")
 
 

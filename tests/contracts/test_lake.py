@@ -77,6 +77,17 @@ def test_lake_that_was_never_written_is_empty(lake):
         lake.stored("a/b")
 
 
+def test_lake_has_no_table_where_the_process_that_made_it_died_before_its_first_entry(lake):
+    for path in ("log/payments", "dead_letter/payments"):
+        with lake.below(path).stream("_delta_log/_commit_1.json.tmp") as entry:
+            entry.write(b"{")
+    assert list(tables(lake)) == []
+    assert DeadLetter(lake, "payments").counts() == {}
+    write(opened(lake), 0)
+    assert replayed(lake) == everything(10)
+    assert len(DeadLetter(lake, "payments").list()) == 2
+
+
 def test_lake_gives_back_what_was_archived(lake):
     archive = opened(lake)
     for first in (0, 10):
