@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.plan import Build
+from ..engine.plan import Build, StreamPlan
 from ..schemas.errors import HistoryIncomplete
 from ..state.keys import shard_of
 from ..state.mending import replace_keys
@@ -46,12 +46,34 @@ def rebuild(
 ) -> list[Rebuilt]:
     """Replace the state of `keys`, by build, in a home that is held for writing.
 
-    All builds are of one stream. Atomic for each shard and build: an interruption leaves a key as
-    it was or as it is to be, and rebuilding again changes nothing more. Raises `HistoryIncomplete`,
-    before anything is replaced, where events that count are in neither archive nor log, and what
-    reading these raises.
+    Atomic for each shard and build: an interruption leaves a key as it was or as it is to be, and
+    rebuilding again changes nothing more. Raises `HistoryIncomplete`, before anything of a stream's
+    builds is replaced, where events that count are in neither archive nor log, or nobody says any
+    more how the stream is read; and what reading it raises.
     """
-    stream = home.deployed.streams[builds[0].stream]
+    by_stream: dict[str, list[Build]] = {}
+    for build in builds:
+        if build.stream not in home.deployed.streams:
+            raise HistoryIncomplete(
+                where=f"view {build.view!r}, build {build.id}",
+                got=f"the stream {build.stream!r} is not defined any more",
+            )
+        by_stream.setdefault(build.stream, []).append(build)
+    return [
+        one
+        for name, mine in by_stream.items()
+        for one in _rebuild_of(home.deployed.streams[name], home, mine, keys, progress)
+    ]
+
+
+def _rebuild_of(
+    stream: StreamPlan,
+    home: AtRest,
+    builds: Sequence[Build],
+    keys: Mapping[int, Sequence[bytes]],
+    progress: Progress,
+) -> list[Rebuilt]:
+    """Replace the state of `keys` in builds of one stream."""
     history = History(stream, home.settings, home.registry, home.shards)
     for odd in positions(history, builds, (), home.shards):
         raise HistoryIncomplete(

@@ -89,7 +89,7 @@ def recompute(
     targets: Callable[[Build, Sequence[bytes]], Int64s],
     progress: Progress = lambda count: None,
 ) -> Recomputed:
-    """Make the chosen keys of a stream's builds anew, in a database in `folder`.
+    """Make the chosen keys of builds of one stream, all of that of `history`, in `folder`.
 
     `shards` are those of the home; `targets` gives the horizon to which each key of a build is to
     be folded at last. The caller lets the result's shard go. O(records of the stream).

@@ -7,7 +7,8 @@ partition has these rows; any one of them is enough.
 
     0 u32 | `v` | partition ordinal u32 | first offset u64     →   offsets u64 each, ascending
 
-Keys are big-endian, values little-endian; one row a batch that had such records.
+Keys are big-endian, values little-endian; one row a batch that had such records, or for what other
+shards had and this one lacked.
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ class Verdicts:
     def offsets(self, ordinal: int) -> NDArray[np.int64]:
         """The offsets of a partition's records that are future, ascending; int64 (n,)."""
         rows = [_offsets(value) for _, value in self._rows(ordinal)]
-        return np.concatenate(rows) if rows else np.empty(0, np.int64)
+        return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int64)
 
     def add(self, ordinal: int, offsets: NDArray[np.int64]) -> None:
-        """Keep that these records, all after those kept so far, are future; synced at return."""
+        """Keep that these records, none of which is kept yet, are future; synced at return.
+
+        Mostly they lie after all that are kept.
+        """
         key = VERDICT_PREFIX + _KEY.pack(ordinal, int(offsets[0]))
         with named_faults(self._path):
             self._database.put(key, offsets.astype("<u8").tobytes())

@@ -15,9 +15,12 @@ trace, and is read for the first time again.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from ...connectors.decode import DecodedBatch
+from ...state.shard import Shard
 from ...windows.algebra import Bools, Int64s
 from .standing import Standing
 
@@ -36,13 +39,23 @@ class FirstReading:
         `future` are the offsets of records that are future in the archive, from where the partition
         is read on. Verdicts about records before `kept_from`, where the log begins, are forgotten.
         """
-        for shard in self._standing.shards:
-            shard.verdicts.forget(ordinal, kept_from)
-            future = np.union1d(shard.verdicts.offsets(ordinal), future)
+        own = [self._kept(shard, ordinal, kept_from) for shard in self._standing.shards]
+        known = reduce(np.union1d, own, np.empty(0, np.int64))
+        for shard, kept in zip(self._standing.shards, own, strict=True):
+            # Who kept a verdict may have died between two shards, and the next reader may own the
+            # one alone that lacks it, but has later ones.
+            lacking = np.setdiff1d(known[known >= kept_from], kept)
+            if len(lacking):
+                shard.verdicts.add(ordinal, lacking)
+        future = np.union1d(known, future)
         self._future[ordinal] = future
         applied = self._standing.reached(ordinal)
         judged = int(future[-1]) + 1 if len(future) else 0
         self._read[ordinal] = max(archived, judged, applied)
+
+    def _kept(self, shard: Shard, ordinal: int, kept_from: int) -> Int64s:
+        shard.verdicts.forget(ordinal, kept_from)
+        return shard.verdicts.offsets(ordinal)
 
     def judge(self, ordinal: int, batch: DecodedBatch, latest_us: int) -> Bools | None:
         """Which rows of `batch` are future by the clock; None if none are.

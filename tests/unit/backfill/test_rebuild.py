@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tegula import agg, lifetime
 from tegula.backfill.at_rest import reading, writing
 from tegula.backfill.rebuild import rebuild as make_anew
 from tegula.schemas.errors import HistoryIncomplete
 from tegula.state.rows import BODY_SUFFIX, HEAD_SUFFIX
 from tests.support.verifying import (
     CARDS,
+    PAYMENTS,
+    SALES,
     SPEND,
     Home,
     count_one_more,
@@ -68,6 +72,34 @@ def test_all_keys_made_anew_answer_as_before_online_too(home):
     rebuild(home, *CARDS)  # again, which changes nothing more
     assert verify(home).faults == []
     assert answers(home) == before
+
+
+def test_view_that_was_moved_to_another_stream_keeps_both_its_builds(tmp_path, seed):
+    refunds = replace(PAYMENTS, name="refunds")
+    view = replace(SPEND, features={"events": agg.count().over(lifetime())})
+    home = Home(tmp_path, np.random.default_rng(seed), view, SALES)
+    home.live(rounds=2)
+    home.driver.apply(replace(view, stream=refunds), SALES)
+    home.driver.backfill("spend")
+    home.driver.send("refunds", [home.event() for _ in range(30)])
+    home.driver.settle()
+    home.rest()
+    assert len(rebuild(home, *CARDS)) == 2
+    report = verify(home)
+    assert report.faults == []
+    assert sum(check.counts["values"] for check in report.checks) > len(CARDS)
+
+
+def test_build_of_a_stream_that_is_gone_is_refused_by_name(tmp_path, seed):
+    refunds = replace(PAYMENTS, name="refunds")
+    view = replace(SPEND, features={"events": agg.count().over(lifetime())})
+    home = Home(tmp_path, np.random.default_rng(seed), view)
+    home.live(rounds=2)
+    home.driver.apply(replace(view, stream=refunds))
+    home.driver.settle()
+    home.rest()
+    with pytest.raises(HistoryIncomplete, match="stream 'payments' is not defined any more"):
+        rebuild(home, *CARDS)
 
 
 def test_rows_that_are_gone_come_back(home):

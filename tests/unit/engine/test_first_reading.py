@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 
+from tegula.connectors.decode import DecodedBatch
 from tegula.connectors.local_log import LocalLog
 from tegula.connectors.source import LogReader, RawBatch
 from tegula.engine.runtime.streams import StreamReader
+from tegula.engine.steps.first_reading import FirstReading
 from tegula.engine.steps.lanes import Place
+from tegula.engine.steps.standing import Standing
+from tegula.engine.steps.worker import ALONE, Worker
 from tegula.schemas.time import MINUTE_US
 from tegula.state.rows import Applied
-from tests.support.ingesting import NOON_US, build_of
+from tests.support.ingesting import NOON_US, build_of, open_shards
 from tests.unit.engine.test_streams import STREAM, NoArchive, World
 
 AHEAD_US = STREAM.ahead_us
@@ -177,3 +182,35 @@ def test_verdicts_are_in_every_shard_until_the_log_no_longer_has_their_records(h
     assert home.read({"0": Place(1, NOON_US)}) == ([1], [2])
     kept = [shard.verdicts.offsets(0).tolist() for shard in home.shards]
     assert kept == [[2], [2]]
+
+
+def test_shard_that_lacks_what_others_keep_is_given_it_when_a_partition_is_taken_up(tmp_path):
+    """Who kept a verdict died between two shards; the next reader owns the other one alone."""
+    first, second = open_shards(tmp_path, 2)
+    first.verdicts.add(0, np.array([0, 1]))
+    both = FirstReading(Standing([first, second], ALONE))
+    both.begin(0, archived=0, future=np.array([], np.int64), kept_from=0)
+    later = decoded([2, 3, 4], [NOON_US, EDGE_US + 1, NOON_US])
+    assert both.judge(0, later, EDGE_US).tolist() == [False, True, False]
+    alone = FirstReading(Standing([second], Worker(1, 2), {0: {}}))
+    alone.begin(0, archived=0, future=np.array([], np.int64), kept_from=0)
+    again = decoded([0, 1, 2, 3, 4], [NOON_US] * 5)
+    assert alone.judge(0, again, EDGE_US).tolist() == [True, True, False, True, False]
+    for shard in (first, second):
+        assert shard.verdicts.offsets(0).tolist() == [0, 1, 3]
+        shard.abandon()
+
+
+def decoded(offsets: list[int], log_us: list[int]) -> DecodedBatch:
+    """A batch of an event at each offset, stamped by its producer."""
+    return DecodedBatch(
+        "0",
+        offsets[-1] + 1,
+        np.array(offsets, np.int64),
+        np.array(log_us, np.int64),
+        np.array(log_us, np.int64),
+        pl.DataFrame({"at": log_us}),
+        (),
+        len(offsets),
+        stamped_by_producer=True,
+    )
