@@ -15,10 +15,11 @@ from typing import Final
 from ..connectors.archive import ArchiveLog
 from ..connectors.decode import DecodedBatch, JsonDecoder
 from ..connectors.source import Log
+from ..connectors.with_beside import NoLog
 from ..engine.lake import lake_of
 from ..engine.plan import StreamPlan
 from ..engine.runtime.feeds import DecodedFeed
-from ..engine.runtime.sources import open_log
+from ..engine.runtime.sources import open_log, with_beside
 from ..engine.settings import Settings
 from ..schemas.errors import SourceError, TegulaError
 from ..state.archive_files import ArchiveFiles
@@ -58,7 +59,8 @@ class Bounds:
 class KeptEvents:
     """One stream's events, as archive and log hold them. Not safe for use by several threads.
 
-    `log_fault` is why the log does not answer, if it does not.
+    `log_fault` is why the log does not answer, if it does not; what lies beside it, imports and
+    what was driven again, is read all the same.
     """
 
     def __init__(self, stream: StreamPlan, settings: Settings) -> None:
@@ -66,7 +68,6 @@ class KeptEvents:
         self._settings = settings
         self._files = ArchiveFiles(lake_of(settings), stream.name, stream.schema)
         self._archive = ArchiveLog(stream.name, self._files, stream.event_time)
-        self._log: Log | None = None
         self.log_fault: TegulaError | None = None
         in_log: dict[str, tuple[int, int]] = {}
         try:
@@ -74,6 +75,8 @@ class KeptEvents:
             in_log = {name: self._log.bounds(name) for name in self._log.partitions()}
         except TegulaError as fault:
             self.log_fault = fault
+            self._log = with_beside(NoLog(), stream, settings)
+            in_log = {name: self._log.bounds(name) for name in self._log.partitions()}
         archived = {name: self._archive.bounds(name) for name in self._archive.partitions()}
         self._bounds = {
             name: Bounds(*archived.get(name, (0, 0)), *in_log.get(name, (None, None)))
@@ -88,7 +91,7 @@ class KeptEvents:
     @property
     def log_identity(self) -> str | None:
         """The identity of the log; None where it does not answer."""
-        return None if self._log is None else self._log.identity
+        return None if self.log_fault is not None else self._log.identity
 
     @property
     def archive_identity(self) -> str:
@@ -137,7 +140,7 @@ class KeptEvents:
             for name, at in reached.items()
             if at < ends[name]
         }
-        if behind and self._log is not None:
+        if behind:
             yield from self._tail(self._log, behind, ends)
 
     def _tail(

@@ -81,6 +81,35 @@ class LogWithBeside:
         return reader
 
 
+class NoLog:
+    """In the place of a log that is not there, or does not answer: it has no partitions."""
+
+    identity = ""
+
+    def partitions(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def bounds(self, partition: str) -> tuple[int, int]:
+        """Nothing is kept."""
+        return (0, 0)
+
+    def open(self, positions: Mapping[str, int]) -> LogReader:
+        """A reader that never has anything."""
+        return _NoReader()
+
+
+class _NoReader:
+    def poll(self, rows_max: int) -> None:
+        return None
+
+    def seek(self, partition: str, offset: int) -> None:
+        """Nothing to read there."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class _Reader:
     """Polls the log, and now and then, or when it has nothing, what lies beside it."""
 

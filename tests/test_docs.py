@@ -14,7 +14,7 @@ from tests.services import kafka
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TEXT = {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".xml", ".json", ".sh", ""}
+TEXT = {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".xml", ".json", ".ipynb", ".sh", ""}
 # Written in pieces, so that this file is no finding of its own.
 MACHINE_PATH = re.compile(
     r"(?<![\w.\-/~])/(?:" + "|".join(("work", "farm", "root", "home", "Users")) + r")/\w"

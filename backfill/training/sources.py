@@ -79,7 +79,7 @@ class StreamEvents:
             self._check(name, kept, end)
             self.taken[name] = Taken(kept.begin, end)
         fault = self._kept.log_fault
-        if fault is not None and self.stream.source is not None:
+        if fault is not None and (self._had_log or self.stream.source is not None):
             self.notes.append(
                 f"the log of stream {self.stream.name!r} does not answer ({fault.code}): what the "
                 "archive does not have yet is missing"
@@ -88,6 +88,7 @@ class StreamEvents:
     def _numbered(self, names: tuple[str, ...]) -> Mapping[str, int]:
         """The partitions' ordinals; those that have none yet come after all that have."""
         known: dict[str, int] = {}
+        expected = None
         try:
             registry = Registry(self.settings.registry_url_or_default)
             try:
@@ -96,7 +97,8 @@ class StreamEvents:
             finally:
                 registry.close()
         except RegistryMissing:
-            expected = None
+            pass  # nothing was applied: definitions that nobody else knows
+        self._had_log = expected is not None
         now = self._kept.log_identity
         if now is not None and expected not in (None, now):
             raise LogRecreated(

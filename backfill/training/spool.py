@@ -9,6 +9,7 @@ behind goes when the next is made beside it.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from ...schemas.errors import DiskFull
 
-_PREFIX: Final = "work-"
+_PREFIX: Final = ".tegula-work-"
 _OLDEST: Final = pl.CompatLevel.oldest()
 
 
@@ -157,15 +158,18 @@ class Spool:
 
 
 def sweep(parent: Path) -> None:
-    """Remove what workspaces of processes that are gone left below `parent`."""
+    """Remove what workspaces of processes that are gone left below `parent`, and nothing else."""
     if not any(parent.glob(f"{_PREFIX}*")):
         return
     with _alone(parent):
         for folder in parent.glob(f"{_PREFIX}*"):
             try:
-                with (folder / "lock").open("a") as lock:
+                with (folder / "lock").open("r+") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:
+                with suppress(OSError):
+                    folder.rmdir()  # killed before it had a lock, so it is empty
             except OSError:
                 continue  # somebody works there
 
@@ -173,9 +177,12 @@ def sweep(parent: Path) -> None:
 @contextmanager
 def _alone(parent: Path) -> Iterator[None]:
     """While folders are made and removed: one that has no lock yet is nobody's leftover."""
-    with (parent / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(parent, os.O_RDONLY)  # locked itself: no file of ours stays there
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:

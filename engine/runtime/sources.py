@@ -22,9 +22,14 @@ def open_log(stream: StreamPlan, settings: Settings) -> Log:
     Raises `SettingsError` where a topic has no brokers, and what the log raises:
     `BrokerUnreachable` or `TopicMissing` for Kafka, `StateCorrupt` for a damaged embedded log.
     """
+    return with_beside(_open(stream, settings), stream, settings)
+
+
+def with_beside(log: Log, stream: StreamPlan, settings: Settings) -> Log:
+    """A log of `stream`, with what was driven again and imported. Raises what these files raise."""
     redriven = RedriveFile(settings.redriven_path(stream.name), stream.name)
     imported = ImportFile(settings.imports_path(stream.name), stream.name)
-    return LogWithBeside(_open(stream, settings), (redriven, imported), stream.name)
+    return LogWithBeside(log, (redriven, imported), stream.name)
 
 
 def _open(stream: StreamPlan, settings: Settings) -> Log:

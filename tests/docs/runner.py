@@ -87,7 +87,7 @@ class Session:
     def __init__(self, folder: Path, replaced: Mapping[str, str]) -> None:
         self._folder = folder
         self._root = folder
-        self._port = str(_free_port())
+        self._port = str(free_port())
         self._replaced = {DEFAULT_PORT: self._port, **replaced}
         self._names: dict[str, Any] = {"__name__": "__docs__"}
         self._running: list[tuple[Block, subprocess.Popen[bytes], Path]] = []
@@ -272,7 +272,8 @@ def _loose(text: str) -> str:
     return re.sub(r"(?:\\ )+", " +", re.escape(text))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from deltalake import DeltaTable
 
 import tegula as tg
 from tegula import agg, lifetime, sliding
+from tegula.backfill.imports.importing import import_rows
 from tegula.backfill.training.ranges import features_in_range
+from tegula.engine.apply import apply_definitions
+from tegula.engine.plan import compile as compile_plan
 from tegula.engine.settings import Settings
+from tegula.schemas.codec import collect
 from tegula.schemas.errors import (
     BadDataset,
     BadSpine,
@@ -22,6 +27,7 @@ from tegula.schemas.errors import (
     UnknownService,
 )
 from tegula.schemas.time import MINUTE_US
+from tests.support.importing import asked
 from tests.support.training import (
     SCHEMA,
     START_US,
@@ -330,3 +336,29 @@ def test_features_in_a_range_are_rows_of_keys_and_instants(driver):
         features_in_range([spend, shops], *between, **options)
     with pytest.raises(BadDataset, match="too much"):
         features_in_range(spend, between[0], between[1], "1us", keys={"card_id": ["b"]}, **options)
+
+
+def test_imports_count_where_nothing_was_ever_pushed(tmp_path):
+    """No engine has run and there is no log: all that is kept of the stream was imported."""
+    settings, definitions = Settings(project=tmp_path, shards=1), collect(fraud)
+    apply_definitions(settings, definitions, author="test", message="", now_us=START_US)
+    source = tmp_path / "history.jsonl"
+    source.write_text("".join(f"{json.dumps(paid(minute))}\n" for minute in (1, 2, 3)))
+    what = asked(source, stream=compile_plan(definitions).stream("payments"))
+    import_rows(settings, what, START_US + 10 * MINUTE_US, lambda *_: None)
+    got = tg.training_set(spine(2.5, 5), fraud, project=settings)
+    assert got.to_polars()["spend:n"].to_list() == [2, 3]
+    assert got.notes == ()
+
+
+def test_lost_log_is_told_and_imports_are_read_all_the_same(driver, tmp_path):
+    source = tmp_path / "history.jsonl"
+    source.write_text(json.dumps(paid(0.25)))
+    driver.import_rows("payments", source)
+    assert made(driver, spine(5)).notes == ()
+    driver.crash()
+    driver.settings.log_path("payments").unlink()
+    got = made(driver, spine(5))
+    assert "does not answer (TG-" in got.notes[0]
+    # Eight events were archived of which four are the card's; the log had one more of it.
+    assert got.to_polars()["spend:n"].to_list() == [1 + 4]

@@ -29,7 +29,7 @@ def test_frames_come_back_in_order(tmp_path: Path, memory_bytes):
         assert pl.concat(first.read()).equals(pl.concat(FRAMES))
         assert [frame.height for frame in second.read()] == [0] * len(FRAMES)
         assert (workspace.spilled_bytes > 0) == (memory_bytes < 1 << 30)
-    assert not list((tmp_path / "work").glob("work-*"))
+    assert not list((tmp_path / "work").glob(".tegula-work-*"))
 
 
 def test_nothing_is_made_on_disk_for_a_few(tmp_path: Path):
@@ -39,17 +39,30 @@ def test_nothing_is_made_on_disk_for_a_few(tmp_path: Path):
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_used_is_not(tmp_path: Path):
-    left = tmp_path / "work-dead"
+    left = tmp_path / ".tegula-work-dead"
     left.mkdir()
     (left / "lock").touch()
     (left / "0.arrows").touch()
+    (tmp_path / ".tegula-work-begun").mkdir()
     with Workspace(tmp_path, 0) as used:
         used.spool().append(FRAMES[0])
         assert not left.exists()
+        assert not (tmp_path / ".tegula-work-begun").exists()
         with Workspace(tmp_path, 0) as other:
             other.spool().append(FRAMES[1])
-            assert len(list(tmp_path.glob("work-*"))) == 2
-        assert len(list(tmp_path.glob("work-*"))) == 1
+            assert len(list(tmp_path.glob(".tegula-work-*"))) == 2
+        assert len(list(tmp_path.glob(".tegula-work-*"))) == 1
+
+
+def test_what_is_not_ours_stays(tmp_path: Path):
+    """The parent is where a user wants the set: beside whatever he has there."""
+    (tmp_path / "work-mine").mkdir()
+    (tmp_path / "work-mine" / "notes").touch()
+    with Workspace(tmp_path, 0) as workspace:
+        workspace.spool().append(FRAMES[0])
+        assert len(list(tmp_path.glob(".tegula-work-*"))) == 1
+    assert (tmp_path / "work-mine" / "notes").exists()
+    assert [one.name for one in tmp_path.iterdir()] == ["work-mine"]
 
 
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch):
@@ -63,4 +76,4 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch):
         with pytest.raises(DiskFull, match="No space left"):
             spool.append(FRAMES[0])
         monkeypatch.undo()
-    assert not list(tmp_path.glob("work-*"))
+    assert not list(tmp_path.glob(".tegula-work-*"))
