@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..backfill.training.api import applied_definitions, training_set
+from ..backfill.training.api import training_set
+from ..backfill.training.applied import applied_definitions
 from ..backfill.training.asked import resolve
 from ..backfill.training.manifest import FOLDER, NAME, read_manifest
 from ..backfill.training.rebuild import rebuild
@@ -32,6 +33,9 @@ class Options:
     replace: bool = False
     clock: str = "event"
     landing_delay: str = "0s"
+    served_by: str | None = None
+    max_age: str | None = None
+    trace: str | None = None
     at: str = "at"
     keys: Sequence[str] = ()
     labels: Sequence[str] = ()
@@ -76,6 +80,9 @@ def _build(settings: Settings, spine: str, options: Options, as_json: bool) -> i
             at=options.at,
             clock=options.clock,
             landing_delay=options.landing_delay,
+            served_by=options.served_by,
+            max_age=options.max_age,
+            trace=options.trace,
             keys=_pairs(options.keys, "--key", "card_id=card"),
             labels=_pairs(options.labels, "--label", "is_fraud=30d"),
             include=options.include,

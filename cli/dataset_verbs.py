@@ -29,9 +29,24 @@ Features = Annotated[
 ]
 Out = Annotated[Path | None, _option(said="The folder to write; else one of the project.")]
 Replace = Annotated[bool, _option("--replace", said="Replace what is there.")]
-Clock = Annotated[str, _option(said="`event`: what had happened counts; `known`: what was known.")]
+Clock = Annotated[
+    str,
+    _option(
+        said="`event`: what had happened counts; `known`: what was known; `served`: what serving "
+        "had answered."
+    ),
+]
 Landing = Annotated[
     str, _option(said="By `known`: so long after its log timestamp an event is known.")
+]
+ServedBy = Annotated[
+    str | None, _option(said="By `served`: answers of this service alone, `fraud` or `fraud@1`.")
+]
+MaxAge = Annotated[
+    str | None, _option(said="By `served`: the oldest that an answer may be at the instant.")
+]
+Trace = Annotated[
+    str | None, _option(said="By `served`: the spine's column with the trace id of the answer.")
 ]
 At = Annotated[str, _option(said="The spine's column of instants.")]
 Keys = Annotated[
@@ -42,7 +57,8 @@ Labels = Annotated[
     _option(said="`is_fraud=30d`: a column, or a feature, known so much later; repeat."),
 ]
 Include = Annotated[
-    list[str] | None, _option(said="More columns: status, event_time, bounds; repeat.")
+    list[str] | None,
+    _option(said="More columns: status, event_time, bounds, request, trace; repeat."),
 ]
 Zone = Annotated[str | None, _option(said="The zone of instants that name none.")]
 Connection = Annotated[str | None, _option(said="A database's URL; the spine is a query then.")]
@@ -59,6 +75,9 @@ def dataset(
     replace: Replace = False,
     clock: Clock = "event",
     landing_delay: Landing = "0s",
+    served_by: ServedBy = None,
+    max_age: MaxAge = None,
+    trace: Trace = None,
     at: At = "at",
     key: Keys = None,
     label: Labels = None,
@@ -85,6 +104,9 @@ def dataset(
         replace,
         clock,
         landing_delay,
+        served_by,
+        max_age,
+        trace,
         at,
         key or (),
         label or (),

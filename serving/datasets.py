@@ -26,8 +26,11 @@ from ..schemas.errors import BadRequest, DatasetExists, DatasetMissing, Datasets
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FIELDS: Final = (
-    "name", "features", "spine", "at", "clock", "landing_delay", "labels", "keys", "include",
-    "time_zone",
+    "name", "features", "spine", "at", "clock", "landing_delay", "served_by", "max_age", "trace",
+    "labels", "keys", "include", "time_zone",
+)  # fmt: skip
+_TEXTS: Final = (
+    "at", "clock", "landing_delay", "served_by", "max_age", "trace", "time_zone"
 )  # fmt: skip
 
 
@@ -151,7 +154,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
         _check(request, name, list)
     for name in ("labels", "keys"):
         _check(request, name, dict)
-    for name in ("at", "clock", "landing_delay", "time_zone"):
+    for name in _TEXTS:
         given = request.get(name)
         if given is not None and not isinstance(given, str):
             raise BadRequest("this is no text", where=name, got=type(given).__name__)
@@ -186,7 +189,7 @@ def _flags(request: Mapping[str, Any]) -> list[str]:
     words += [f"--include={one}" for one in request.get("include") or ()]
     words += [f"--label={name}={delay}" for name, delay in (request.get("labels") or {}).items()]
     words += [f"--key={name}={column}" for name, column in (request.get("keys") or {}).items()]
-    for name in ("at", "clock", "landing_delay", "time_zone"):
+    for name in _TEXTS:
         if request.get(name) is not None:
             words.append(f"--{name.replace('_', '-')}={request[name]}")
     return words

@@ -76,8 +76,17 @@ class DatasetRequest(BaseModel):
         description="Columns of one length: keys, instants, and whatever is to be kept."
     )
     at: str = Field("at", description="The spine's column of instants.")
-    clock: str = Field("event", description="`event` or `known`.")
+    clock: str = Field("event", description="`event`, `known` or `served`.")
     landing_delay: str = Field("0s", description="By `known`: how long events take to land.")
+    served_by: str | None = Field(
+        None, description="By `served`: answers of this service alone, `fraud` or `fraud@1`."
+    )
+    max_age: str | None = Field(
+        None, description="By `served`: the oldest that an answer may be at the instant, as `1h`."
+    )
+    trace: str | None = Field(
+        None, description="By `served`: the spine's column with the trace id of the answer."
+    )
     labels: dict[str, str] | None = Field(
         None, description="Columns or features that are known so much later, as `30d`."
     )
@@ -85,7 +94,9 @@ class DatasetRequest(BaseModel):
         None, description="The spine's column of a key, where their names differ."
     )
     include: list[str] | None = Field(
-        None, description="More columns: `status`, `event_time`, `bounds`."
+        None,
+        description="More columns: `status`, `event_time`, `bounds`; by `served` `status`, "
+        "`event_time`, `request`, `trace`.",
     )
     time_zone: str | None = Field(None, description="The zone of instants that name none.")
 

@@ -12,10 +12,10 @@ its own, with the type in its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -23,8 +23,9 @@ from deltalake import Schema
 
 from ..schemas.errors import TableLost
 from .delta import Mark, MarkedTable
-from .delta_files import Part, path_of, read_rows
+from .delta_files import Part, path_of, read_rows, usable
 from .lake import Lake, as_lake
+from .served_columns import holders, typed_column
 
 _INSTANT: Final = pa.timestamp("us", "UTC")
 
@@ -65,15 +66,8 @@ OWN_COLUMNS: Final = pa.schema(
 """The log's own columns; key columns, values and statuses follow them."""
 
 _DATE: Final = "_date"
-
-
-def status_column(feature: str) -> str:
-    """The column that has the status of a feature.
-
-    >>> status_column("spend:spent_1h")
-    'spend:spent_1h:status'
-    """
-    return f"{feature}:status"
+_FOLDER: Final = "served"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ServedTable:
@@ -118,20 +112,72 @@ class ServedTable:
         """
         return self._table.drop(f"{_DATE} < '{day.isoformat()}'")
 
+    def refresh(self) -> None:
+        """Take in what has been committed, by whomever. Raises `TableUnwritable`."""
+        self._table.refresh()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The table's columns, as of the last refresh; none as long as there is no table."""
+        return frozenset(self._table.types)
+
+    @property
+    def identity(self) -> str:
+        """The table's id; empty as long as there is none."""
+        return self._table.identity
+
+    @property
+    def version(self) -> int:
+        """The table's version as of the last refresh; -1 as long as there is none."""
+        return self._table.version
+
     def since(self, at_us: int) -> Iterator[pl.DataFrame]:
         """The rows that were served at or after an instant, file by file, the newest file first.
 
         A file has the columns that it was written with. Raises `TableUnwritable`.
         """
         self._table.refresh()
-        first = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
-        for file in reversed(self._table.files()):
-            if file["partition._date"] < first.date():
-                continue
+        first = _instant(at_us)
+        for file in reversed(self._files(at_us, None)):
             for rows in read_rows(self._lake, path_of(file)):
                 kept = rows.filter(pl.col("_served") >= first)
                 if kept.height:
                     yield kept
+
+    def count(self, first_us: int | None = None, last_us: int | None = None) -> int:
+        """How many rows lie in the days of `[first_us, last_us]`, as of the last refresh."""
+        return sum(int(file["num_records"]) for file in self._files(first_us, last_us))
+
+    def between(
+        self,
+        first_us: int | None,
+        last_us: int,
+        columns: Sequence[str],
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[pl.DataFrame]:
+        """The rows that were served in `[first_us, last_us]`, as of the last refresh.
+
+        A frame has those of `columns`, and of their like with a type behind the name, that its file
+        has. Files of other days are not read; `progress` is told of rows that were. Raises
+        `TableUnwritable`, `TableFileLost`.
+        """
+        known = dict.fromkeys(sorted(self.columns))
+        wanted = [name for one in columns for name in (holders(known, one) or [one])]
+        mine = pl.col("_served") <= _instant(last_us)
+        if first_us is not None:
+            mine &= pl.col("_served") >= _instant(first_us)
+        for file in self._files(first_us, last_us):
+            for rows in read_rows(self._lake, path_of(file), list(dict.fromkeys(wanted))):
+                progress(rows.height)
+                kept = rows.filter(mine)
+                if kept.height:
+                    yield kept
+
+    def _files(self, first_us: int | None, last_us: int | None) -> list[dict[str, Any]]:
+        """The files of the days of `[first_us, last_us]`; None: all before, or after."""
+        first = date.min if first_us is None else _instant(first_us).date()
+        last = date.max if last_us is None else _instant(last_us).date()
+        return [file for file in self._table.files() if first <= file["partition._date"] <= last]
 
     def _opened(self) -> MarkedTable:
         return MarkedTable(
@@ -152,15 +198,31 @@ class ServedTable:
             self._table.refresh()
 
 
+def served_services(root: Path | Lake) -> tuple[str, ...]:
+    """The services that have a served log, sorted. Raises `TableUnwritable`."""
+    folder = as_lake(root).below(_FOLDER)
+    with usable(folder.name):
+        return tuple(
+            name for name in folder.folders() if "_delta_log" in folder.below(name).folders()
+        )
+
+
 def served_path(service: str) -> str:
     """Where a service's served log lies in the lake."""
-    return f"served/{service}"
+    return f"{_FOLDER}/{service}"
+
+
+def _instant(at_us: int) -> datetime:
+    """An instant that a calendar has: what lies outside of the years 1 to 9999 is at their edge."""
+    edges = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    first_us, last_us = ((edge - _EPOCH) // timedelta(microseconds=1) for edge in edges)
+    return _EPOCH + timedelta(microseconds=min(max(at_us, first_us), last_us))
 
 
 def _named(frame: pl.DataFrame, types: Mapping[str, str]) -> pl.DataFrame:
     """The frame, its columns that the table has with another type under a name of their own."""
     renamed = {
-        name: f"{name}:{_type_name(frame.schema[name])}"
+        name: typed_column(name, frame.schema[name])
         for name, of_frame in _types(frame).items()
         if types.get(name, of_frame) != of_frame
     }
@@ -171,17 +233,6 @@ def _types(frame: pl.DataFrame) -> dict[str, str]:
     """The types of a frame's columns in Delta's words."""
     empty = frame.clear().to_arrow().schema
     return {field.name: str(field.type) for field in Schema.from_arrow(empty).fields}
-
-
-def _type_name(dtype: pl.DataType) -> str:
-    """A type in letters that a Delta column may have.
-
-    >>> _type_name(pl.List(pl.Int64())), _type_name(pl.Datetime("us", "UTC"))
-    ('List-Int64', 'Datetime')
-    """
-    if isinstance(dtype, pl.List):
-        return f"List-{_type_name(dtype.inner)}"  # type: ignore[arg-type]
-    return type(dtype).__name__
 
 
 def _parts(frame: pl.DataFrame) -> Iterator[Part]:

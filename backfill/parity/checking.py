@@ -21,7 +21,7 @@ from ...schemas.errors import TegulaError
 from ...schemas.types import String
 from ...state.archive_files import ArchiveFiles
 from ...state.registry import BuildRow, Registry
-from ...state.served import status_column
+from ...state.served_columns import holder, logged_type, status_column
 from .causes import Served, Side, compare
 from .events import Archived, Progress
 from .recompute import plain
@@ -200,15 +200,9 @@ def _values(rows: pl.DataFrame, build: Build) -> tuple[dict[str, list[Any]], dic
     for feature in build.shape.features:
         name = f"{build.view}:{feature.name}"
         status = status_column(name)
-        found = [
-            column
-            for column in rows.columns
-            if (column == name or column.startswith(f"{name}:"))
-            and column != status
-            and rows[column].dtype == feature.output.polars
-        ]
-        if found and status in rows.columns and not rows[status].null_count():
-            values[feature.name] = [plain(one, feature.output) for one in rows[found[0]].to_list()]
+        column = holder(rows.schema, name, logged_type(feature.output))
+        if column and status in rows.columns and not rows[status].null_count():
+            values[feature.name] = [plain(one, feature.output) for one in rows[column].to_list()]
             statuses[feature.name] = rows[status].to_list()
     return values, statuses
 

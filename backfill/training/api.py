@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ...engine.own import OwnAggregates
 from ...engine.runtime.clock import now_us as wall_clock_us
 from ...engine.settings import Settings, load_settings
-from ...schemas.codec import load
-from ...schemas.definitions import Definitions
-from ...schemas.errors import RegistryMissing
 from ...schemas.time import Duration, parse_duration
 from ...state.dataset_files import DatasetWriter
-from ...state.registry import Registry
+from .applied import applied_definitions
 from .asked import Wanted, resolve
-from .build import Making, Order, make
+from .build import Making, make
 from .fingerprint import bytes_of, canonical
 from .manifest import digest, manifest_of, put
 from .options import MEMORY_BYTES, Options, Progress
+from .order import Order
 from .result import TrainingSet
 from .spine import open_spine
 from .spool import Workspace
@@ -37,6 +33,9 @@ def training_set(
     at: str = "at",
     clock: str = "event",
     landing_delay: Duration = "0s",
+    served_by: str | None = None,
+    max_age: Duration | None = None,
+    trace: str | None = None,
     keys: Mapping[str, str] | None = None,
     labels: Mapping[Any, Duration] | None = None,
     include: Iterable[str] = (),
@@ -59,18 +58,24 @@ def training_set(
     or features, as definitions or by name; definitions need not be applied.
 
     `clock`: by `"event"` an event counts if it had happened before the instant; by `"known"` if it
-    had also been in the log, `landing_delay` before the instant at least. `labels` are columns of
-    the spine, or features, and how long after the instant each is known: a feature is read so much
-    later, and a label that is not known yet is null. `keys` says which column is a key, where names
-    differ: `{"card_id": "card"}`. `include` asks for more columns: `"status"`, `"event_time"`,
-    `"bounds"`. `time_zone` is that of instants that name none, which are refused without it.
+    had also been in the log, `landing_delay` before the instant at least; by `"served"` values are
+    those of the newest answer to a request for the key, at the instant or before, that the served
+    log has: of all services, or of the one `served_by` (`"fraud"`, `"fraud@1"`), given at most
+    `max_age` before the instant, to a request of the trace that the column `trace` names. `labels`
+    are columns of the spine, or features, and how long after the instant each is known: a feature
+    is read so much later, and a label that is not known yet is null. `keys` says which column is a
+    key, where names differ: `{"card_id": "card"}`. `include` asks for more columns: `"status"`,
+    `"event_time"`, `"bounds"`; by `"served"` for `"status"`, `"event_time"` (when the answer was
+    given), `"request"` (the values that it brought), `"trace"`. `time_zone` is that of instants
+    that name none, which are refused without it.
 
     With `out` the set is written to that folder as a Delta table with a manifest; else it is in
     memory. `project` is the folder of `tegula.toml`, the one that you are in if it is not said.
     About `memory_bytes` are kept in memory while it is made, the rest on disk.
 
     Raises `BadSpine` for rows that cannot be used, `UnknownFeature` or `UnknownService`,
-    `DefinitionErrors`, `DatasetExists`, and what reading archive and log raises.
+    `DefinitionErrors`, `DatasetExists`, `NothingServed` by `"served"`, and what reading archive and
+    log raises.
     """
     settings = (
         project
@@ -83,6 +88,9 @@ def training_set(
         keys=dict(keys or {}),
         clock=clock,
         landing_us=parse_duration(landing_delay),
+        served_by=served_by,
+        max_age_us=None if max_age is None else parse_duration(max_age),
+        trace=trace,
         include=tuple(include),
         memory_bytes=memory_bytes,
         cores=cores or os.cpu_count() or 1,
@@ -123,13 +131,3 @@ def made(
     finally:
         if writer is not None:
             writer.drop()
-
-
-def applied_definitions(settings: Settings) -> Definitions | None:
-    """What is applied, with the user's own aggregates; None where nothing is."""
-    try:
-        with closing(Registry(settings.registry_url_or_default)) as registry:
-            head = registry.head()
-    except RegistryMissing:
-        return None
-    return None if head is None else load(head.definitions, OwnAggregates(settings.project))

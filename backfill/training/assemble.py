@@ -18,6 +18,8 @@ from .spool import Spool
 STATUSES: Final = tuple(status.name for status in Status)
 UNKNOWN: Final = "NOT_KNOWN_YET"
 """Of a label: its outcome delay is not over."""
+NOT_SERVED: Final = "NOT_SERVED"
+"""By the clock `served`: nobody had been answered what is asked for, or not lately enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,7 @@ def assembled(
             late |= frame["_late"].to_numpy()
             columns |= {column.name: column for column in frame.iter_columns()}
         for name in asked.columns:
-            codes = columns[f"{name}|status"]
-            columns[f"{name}|status"] = codes.replace_strict(
-                range(len(STATUSES)), STATUSES, return_dtype=pl.String
-            )
+            columns[f"{name}|status"] = _named(columns[f"{name}|status"])
         at_us = given[AT_US]
         told = _told(asked, columns, at_us, now_us)
         own = given.drop(AT_US)
@@ -72,19 +71,21 @@ def _told(
     return told
 
 
+def _named(statuses: pl.Series) -> pl.Series:
+    """Statuses by name: answers have them so, what is computed has them by number."""
+    if statuses.dtype == pl.String:
+        return statuses
+    return statuses.replace_strict(range(len(STATUSES)), STATUSES, return_dtype=pl.String)
+
+
 def _counts(statuses: pl.Series) -> dict[str, int]:
     return dict(statuses.value_counts().iter_rows())
 
 
 def _columns(name: str, columns: Mapping[str, pl.Series], options: Options) -> Iterator[pl.Series]:
     yield columns[name]
-    if "status" in options.include:
-        yield columns[f"{name}|status"]
-    if "event_time" in options.include:
-        yield columns[f"{name}|event_time"]
-    if "bounds" in options.include:
-        yield columns[f"{name}|start"]
-        yield columns[f"{name}|end"]
+    for extra in options.extras:
+        yield columns[f"{name}|{extra}"]
 
 
 def _unknown(column: pl.Series, unknown: pl.Series) -> pl.Series:

@@ -56,17 +56,26 @@ class SpineBuckets:
 
     def __post_init__(self) -> None:
         self.spools = [self.workspace.spool() for _ in range(self.count)]
+        self._no_rows = pl.DataFrame()
 
-    def add(self, first_row: int, keys: pl.Series, at_us: pl.Series) -> None:
-        """Rows from `first_row` on; `keys` are encoded, null where there is none."""
+    def add(self, first_row: int, keys: pl.Series, beside: pl.DataFrame) -> None:
+        """Rows from `first_row` on; `keys` are encoded, null where there is none.
+
+        `beside` has what is asked for them: `_at_us`, and what else there may be.
+        """
         coded = keys.to_arrow(compat_level=_OLDEST).cast(pa.large_binary()).dictionary_encode()
         hashes = hashes_of(coded.dictionary.to_pylist())
         self.keys.add(hashes)
         buckets = np.append((hashes % np.uint64(self.count)).astype(np.int64), 0)
         places = coded.indices.fill_null(len(hashes)).to_numpy()
         rows = np.arange(first_row, first_row + len(keys))
-        frame = pl.DataFrame([pl.Series("_row", rows), keys.alias("_key"), at_us.alias("_at_us")])
+        frame = pl.DataFrame([pl.Series("_row", rows), keys.alias("_key"), *beside.iter_columns()])
+        self._no_rows = frame.clear()
         spread(frame, buckets[places], self.spools)
+
+    def rows(self, bucket: int) -> pl.DataFrame:
+        """The rows in one bucket: `_row`, `_key`, and what was beside them."""
+        return pl.concat([self._no_rows, *self.spools[bucket].read()])
 
 
 @dataclass

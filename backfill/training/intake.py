@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,12 +15,10 @@ from ...schemas.errors import BadSpine
 from .asked import Asked
 from .fingerprint import bytes_of, canonical
 from .instants import instants_of
-from .options import Options, Progress
+from .options import TRACE, Options, Progress
+from .order import Order
 from .spine import PIECE_ROWS, encoded_keys
 from .spool import Spool, Workspace
-
-if TYPE_CHECKING:
-    from .build import Order
 
 AT_US: Final = "_tegula_at_us"
 """The column of instants that is kept beside a spine's own."""
@@ -28,7 +26,11 @@ AT_US: Final = "_tegula_at_us"
 
 @dataclass
 class Intake:
-    """A spine that was taken in: its rows, and beside them `_at_us` and a key an entity."""
+    """A spine that was taken in: its rows, and beside them `_at_us` and a key an entity.
+
+    `first_us` and `last_us` are its first and its last instant; the last lies before the first
+    where it has no rows.
+    """
 
     given: Spool
     keyed: Spool
@@ -36,6 +38,8 @@ class Intake:
     piece_rows: list[int] = field(default_factory=list)
     rows: int = 0
     hash: str = ""
+    first_us: int = 2**62
+    last_us: int = -(2**62)
 
 
 def take_in(order: Order, workspace: Workspace, progress: Progress) -> Intake:
@@ -53,7 +57,11 @@ def take_in(order: Order, workspace: Workspace, progress: Progress) -> Intake:
         ]
         named = [one.alias(f"_key{number}") for number, one in enumerate(keys)]
         taken.given.append(piece.with_columns(pl.Series(AT_US, at_us)))
-        taken.keyed.append(pl.DataFrame([pl.Series("_at_us", at_us), *named]))
+        beside = [pl.Series("_at_us", at_us), *_traces(piece, order.options)]
+        taken.keyed.append(pl.DataFrame([*beside, *named]))
+        if len(at_us):
+            taken.first_us = min(taken.first_us, int(at_us.min()))
+            taken.last_us = max(taken.last_us, int(at_us.max()))
         taken.piece_rows.append(piece.height)
         taken.rows += piece.height
         digest.update(bytes_of(canonical(piece)))
@@ -112,7 +120,8 @@ def _alike(piece: pl.DataFrame, schema: pl.Schema, first_row: int) -> pl.DataFra
 def check_columns(schema: pl.Schema, asked: Asked, options: Options) -> None:
     """Raises `BadSpine` for columns that lack, all of them at once, and for names that clash."""
     keys = {options.keys.get(name, name) for entity in asked.entities for name, _ in entity}
-    wanted = [options.at, *sorted(keys), *asked.labels]
+    traces = [] if options.trace is None else [options.trace]
+    wanted = [options.at, *sorted(keys), *traces, *asked.labels]
     missing = [name for name in dict.fromkeys(wanted) if name not in schema]
     if missing:
         raise BadSpine(
@@ -145,3 +154,18 @@ def _instants(piece: pl.DataFrame, order: Order, first_row: int) -> np.ndarray:
             hint="nobody knows yet what will be served then; leave such rows out",
         )
     return at_us
+
+
+def _traces(piece: pl.DataFrame, options: Options) -> list[pl.Series]:
+    """The column of trace ids, as the served log writes them, if there is to be one."""
+    if options.trace is None:
+        return []
+    column = piece[options.trace]
+    if column.dtype not in (pl.String, pl.Null):
+        raise BadSpine(
+            "this column holds no trace ids",
+            where=f"column {options.trace!r}",
+            got=str(column.dtype),
+            expected="text of 32 hex digits",
+        )
+    return [column.cast(pl.String).str.to_lowercase().alias(TRACE)]

@@ -26,11 +26,13 @@ from .statistics import Statistics
 FORMAT: Final = 1
 FOLDER: Final = "_tegula"
 NAME: Final = "manifest.json"
+_NO_EVIDENCE: Final[Mapping[str, Any]] = {"streams": {}, "views": {}, "served": None}
 
 
 def manifest_of(making: Making, statistics: Statistics, rows_hash: str) -> dict[str, Any]:
     """The manifest of a set that was made."""
-    order = making.order
+    order, evidence = making.order, making.evidence
+    assert evidence is not None, "it was made"
     asked, options = order.asked, order.options
     return {
         "format": FORMAT,
@@ -60,23 +62,14 @@ def manifest_of(making: Making, statistics: Statistics, rows_hash: str) -> dict[
             "columns": making.spine_schema,
             "hash": making.spine_hash,
         },
-        "streams": {name: source.versions for name, source in sorted(making.sources.items())},
-        "views": {
-            name: {
-                "folded": one.folded,
-                "late": one.late,
-                "expired": one.expired,
-                "filtered": one.filtered,
-                "duplicate": one.duplicate,
-            }
-            for name, one in making.events.items()
-        },
+        **_NO_EVIDENCE,
+        **evidence.facts,
         "buckets": making.buckets,
         "rows": making.rows,
         "late_rows": making.late_rows,
         "hash": rows_hash,
         "statistics": statistics.as_list(),
-        "notes": making.notes,
+        "notes": evidence.notes,
     }
 
 

@@ -14,7 +14,8 @@ from ...engine.settings import Settings, load_settings
 from ...engine.steps.judge import Judge
 from ...schemas.errors import BadDataset
 from ...schemas.time import Duration, parse_duration
-from .api import applied_definitions, training_set
+from .api import training_set
+from .applied import applied_definitions
 from .asked import Asked, Wanted, resolve
 from .sources import StreamEvents
 

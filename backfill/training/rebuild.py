@@ -20,11 +20,12 @@ from ...schemas.codec import load
 from ...schemas.definitions import Definitions
 from ...schemas.errors import BadDataset
 from ...state.dataset_files import files_of, scan_delta
-from .api import applied_definitions, made
+from .api import made
+from .applied import applied_definitions
 from .asked import Asked, resolve
-from .build import Order
 from .manifest import fingerprints, folder_of, library, read_manifest
 from .options import MEMORY_BYTES, Options, Progress
+from .order import Order
 from .result import TrainingSet
 from .spine import Spine, of_lazy, open_spine
 
@@ -56,18 +57,22 @@ def rebuild(
     """Make the set whose folder or manifest `path` is once more, in memory or in `out`.
 
     `spine` is needed where the first one was in memory and the set's own rows are gone. Raises
-    `DatasetMissing`, `HistoryIncomplete` where events that were read are gone altogether, and what
-    making a set raises.
+    `DatasetMissing`, `HistoryIncomplete` or `NothingServed` where events or answers that were read
+    are gone altogether, and what making a set raises.
     """
     before = read_manifest(path)
     own = OwnAggregates(settings.project)
     asked = asked_of(before, load(before["definitions"], own))
+    served = before.get("served") or {}
     options = Options(
         at=before["at"],
         zone=before["time_zone"],
         keys=before["keys"],
         clock=before["clock"],
         landing_us=before["landing_us"],
+        served_by=served.get("by"),
+        max_age_us=served.get("max_age_us"),
+        trace=served.get("trace"),
         include=tuple(before["include"]),
         memory_bytes=memory_bytes,
         cores=cores,
@@ -75,7 +80,7 @@ def rebuild(
     ends = {
         stream: {name: one["end"] for name, one in told["partitions"].items()}
         for stream, told in before["streams"].items()
-    }
+    } | {service: log["writers"] for service, log in _logs(before).items()}
     given = _spine(before, folder_of(path)) if spine is None else open_spine(spine)
     order = Order(asked, given, options, before["made_us"], ends, before["buckets"])
     dataset = made(order, settings, out, progress, replace=replace)
@@ -151,12 +156,23 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], asked: Asked) 
                 for what in ("first", "events", "bad", "ordinal")
                 if one[what] != now[partition][what]
             ]
+    for service, log in _logs(before).items():
+        now = _logs(after).get(service, {"rows": 0})["rows"]
+        if log["rows"] != now:
+            found.append(f"the served log of {service!r} had {log['rows']} answers and has {now}")
     for view, prints in fingerprints(asked).items():
         if prints != before["fingerprints"][view]:
             found.append(f"the view {view!r} has another fingerprint in this version of Tegula")
     if before["tegula"] != library():
         found.append(f"Tegula was {before['tegula']} and is {library()}")
     return found
+
+
+def _logs(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The served logs that values were taken from, by service; a manifest of before has none."""
+    served = manifest.get("served")
+    logs: Mapping[str, Mapping[str, Any]] = served["logs"] if served else {}
+    return logs
 
 
 def _remarks(before: Mapping[str, Any], settings: Settings) -> list[str]:

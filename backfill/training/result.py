@@ -23,7 +23,8 @@ class TrainingSet:
     """Rows with features, in the order of their spine. In memory, or in a folder (`path`).
 
     Columns: those of the spine, then a column a feature, named `view:feature`; of those that were
-    asked for beside the values `view:feature|status`, `|event_time`, `|start`, `|end`.
+    asked for beside the values `view:feature|status`, `|event_time`, `|start`, `|end`; by the clock
+    `served` `|status`, `|served_at`, `|request`, `|trace_id`.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class TrainingSet:
     def late_rows(self) -> int:
         """In how many rows an event counts that was not known yet at the row's instant.
 
-        By the clock `known` there are none. For these rows training and serving differ.
+        By the clocks `known` and `served` there are none. For these rows training and serving
+        differ.
         """
         return int(self.manifest["late_rows"])
 

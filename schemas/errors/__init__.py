@@ -24,6 +24,7 @@ from .datasets import (
     DatasetMissing,
     DatasetsBusy,
     DatasetsOff,
+    NothingServed,
 )
 from .definitions import (
     BadDefault,
@@ -166,6 +167,7 @@ __all__ = [
     "NotReady",
     "NotSeparable",
     "NothingApplied",
+    "NothingServed",
     "OnlineStoreChanged",
     "OnlineStoreEvicts",
     "OnlineStoreFull",

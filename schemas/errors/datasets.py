@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from .requests import RequestError
+
+_SHOWN_MAX: Final = 5
 
 
 class BadSpine(RequestError):
@@ -45,6 +50,25 @@ class DatasetMissing(RequestError):
             "there is no training set here",
             where=where,
             expected="a folder that `tegula dataset build` made, or its manifest.json",
+        )
+
+
+class NothingServed(RequestError):
+    """There are no answers, in a served log, that a training set could be made of."""
+
+    code = "TG-426"
+    http_status = 422
+
+    def __init__(
+        self, *, features: Sequence[str], service: str | None, known: Sequence[str]
+    ) -> None:
+        shown = ", ".join(features[:_SHOWN_MAX]) + (", …" if len(features) > _SHOWN_MAX else "")
+        super().__init__(
+            "the served log has no answers with these features",
+            where=shown if service is None else f"service {service!r}, {shown}",
+            got=f"served logs of {', '.join(known)}" if known else "no served log",
+            expected="a service that has answered, and whose answers are kept",
+            hint="set `served_share`; `served_interval_s` later answers are in the log",
         )
 
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from ...schemas.types import DataType
 from ...state.keys import encode_keys, hashes_of, shards_of
-from ...state.served import APPLIED, OWN_COLUMNS, status_column
+from ...state.served import APPLIED, OWN_COLUMNS
+from ...state.served_columns import status_column
 from ..keys import KeyColumns
 from ..plan import FeaturePlan
 from ..protocol import parse_instant

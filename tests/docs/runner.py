@@ -254,9 +254,12 @@ def matches(expected: str, printed: str) -> bool:
     """Whether `printed` is what was expected: blank lines and outer blanks do not count, `…` in a
     line stands for any text, `…` as a line for any lines.
 
-    Nor counts how long a command took, which it tells only where that was long.
+    Nor counts how long a command took, or how far it was, which it tells only where that was long.
     """
     printed = re.sub(r" in [\d.]+ \w+, [\d,]+/s\.", ".", printed)
+    printed = re.sub(
+        r"^[^:\n]+: [\d,]+(?: of [\d,]+)? \w+, [\d,]+/s\b.*\n?", "", printed, flags=re.M
+    )
     pattern = ""
     for line in filter(None, map(str.strip, expected.splitlines())):
         if line == "…":

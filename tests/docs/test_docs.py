@@ -212,6 +212,7 @@ def test_docs_index_names_every_page():
         ("a  b", "a     b", True),
         ("1.5 (x)", "1x5 (x)", False),
         ("", "something", False),
+        ("a", "Reading: 2 rows, 1/s\nWriting: 2 of 3 rows, 1/s, 1 s left\na", True),
     ],
 )
 def test_docs_runner_compares_what_is_printed(expected, printed, same):

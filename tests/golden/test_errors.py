@@ -349,9 +349,13 @@ OTHERS: tuple[errors.TegulaError, ...] = (
         expected="text such as 2024-05-01T12:00:00Z, a Datetime with a time zone, or µs since 1970",
         hint="leave such rows out, or give them their instant",
     ),
-    errors.BadDataset("there is no such clock", got="'wall'", expected="one of event, known"),
+    errors.BadDataset(
+        "there is no such clock", got="'wall'", expected="one of event, known, served"
+    ),
     errors.DatasetExists(where="sets/fraud"),
     errors.DatasetMissing(where="sets/fraud"),
+    errors.NothingServed(features=["spend:spent_1h"], service=None, known=[]),
+    errors.NothingServed(features=["spend:spent_1h"], service="fraud", known=["limits"]),
     errors.DatasetsOff(),
     errors.DatasetsBusy(running=2, limit=2),
     errors.DiskFull(where=".tegula/state", got="No space left on device"),
