@@ -44,6 +44,7 @@ EVENTUALLY_S = 60.0
 DEFAULT_PORT = "6180"
 RUNNABLE = frozenset({"sh", "console", "python", "pycon"})
 _FENCE = re.compile(r"^```([\w-]+)([^\n]*)\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+_PROGRESS = re.compile(r"^[A-Z][^:\n]*: \d[^\n]*/s(?:, [^\n]* left)?\n?", re.MULTILINE)
 _DOCTEST = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -257,9 +258,7 @@ def matches(expected: str, printed: str) -> bool:
     Nor counts how long a command took, or how far it was, which it tells only where that was long.
     """
     printed = re.sub(r" in [\d.]+ \w+, [\d,]+/s\.", ".", printed)
-    printed = re.sub(
-        r"^[^:\n]+: [\d,]+(?: of [\d,]+)? \w+, [\d,]+/s\b.*\n?", "", printed, flags=re.M
-    )
+    printed = _PROGRESS.sub("", printed)
     pattern = ""
     for line in filter(None, map(str.strip, expected.splitlines())):
         if line == "…":
