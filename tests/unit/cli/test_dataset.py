@@ -14,10 +14,9 @@ import pytest
 from tegula.cli.main import main
 
 PAYMENTS = """\
-card_id,merchant,amount,at
-c1,m1,1.5,2024-05-01T10:00:00Z
-c1,m2,2.5,2024-05-01T10:30:00Z
-c2,m1,4.0,2024-05-01T11:00:00Z
+{"card_id": "c1", "merchant": "m1", "amount": 1.5, "at": "2024-05-01T10:00:00Z"}
+{"card_id": "c1", "merchant": "m2", "amount": 2.5, "at": "2024-05-01T10:30:00Z"}
+{"card_id": "c2", "merchant": "m1", "amount": 4.0, "at": "2024-05-01T11:00:00Z"}
 """
 LABELS = """\
 card,when,is_fraud
@@ -33,12 +32,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three payments and a set `labels`; tests may add sets, and change no other."""
     folder = tmp_path_factory.mktemp("dataset")
     shop = folder / "shop"
-    (folder / "payments.csv").write_text(PAYMENTS)
+    (folder / "payments.ndjson").write_text(PAYMENTS)
     (folder / "labels.csv").write_text(LABELS)
     with redirect_stdout(StringIO()):
         assert main(["init", str(shop)]) == 0
         assert main(["apply", "-p", str(shop)]) == 0
-        assert main(["import", "payments", str(folder / "payments.csv"), "-p", str(shop)]) == 0
+        assert main(["push", "payments", str(folder / "payments.ndjson"), "-p", str(shop)]) == 0
         assert build(shop, "--features", "fraud", *MADE) == 0
     return shop
 
@@ -58,7 +57,7 @@ def test_dataset_build_tells_rows_features_place_and_statuses(shop, tegula):
     assert ran.code == 0
     first, second = ran.out.splitlines()
     assert first == f"3 rows with 6 features in {out}."
-    assert second.startswith("Clock event. Values: EMPTY 1, NOT_FOUND 6, PRESENT 11. In 0 rows")
+    assert second.startswith("Clock event. Values: EMPTY 3, NOT_FOUND 6, PRESENT 9. In 2 rows")
     frame = pl.read_delta(str(out))
     assert frame.columns[:5] == [
         "card",
@@ -102,7 +101,7 @@ def test_dataset_list_names_all_sets(shop, tegula):
         for one in orjson.loads(tegula("dataset", "list", "-p", shop, "--json").out)
         if one["path"].endswith("/labels")
     ]
-    assert (told["rows"], told["late_rows"], len(told["hash"])) == (3, 0, 64)
+    assert (told["rows"], told["late_rows"], len(told["hash"])) == (3, 2, 64)
 
 
 def test_dataset_list_of_a_new_project_is_empty(project, tegula):
@@ -116,9 +115,9 @@ def test_dataset_show_finds_a_set_by_name_folder_or_manifest(shop, tegula, form)
     ran = tegula("dataset", "show", named[form], "-p", shop)
     assert ran.code == 0
     assert "3 rows, made 20" in ran.out
-    assert "Clock event. Values: EMPTY 1, NOT_FOUND 6, PRESENT 11." in ran.out
+    assert "Clock event. Values: EMPTY 3, NOT_FOUND 6, PRESENT 9." in ran.out
     (row,) = [line.split() for line in ran.out.splitlines() if "spend:spent_1h" in line]
-    assert row == ["spend:spent_1h", "Float64", "3", "0", "0", "4", "1.33333", "2.3094"]
+    assert row == ["spend:spent_1h", "Float64", "3", "0", "0.0", "4.0", "1.33333", "2.3094"]
     said = orjson.loads(tegula("dataset", "show", named[form], "-p", shop, "--json").out)
     assert said == orjson.loads((folder / "_tegula/manifest.json").read_bytes())
 
