@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from ..backfill.estimate import Estimate, estimate
 from ..backfill.switch import retire_others, roll_back, start
+from ..engine.amounts import number, size, span
 from ..engine.deployed import build_of
 from ..engine.own import OwnAggregates
+from ..engine.progress import Meter
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.definitions import Definitions
@@ -26,8 +28,7 @@ from ..state.registry import BuildRow, Registry
 from .children import Family, stopping_on_signals
 from .dev import programs
 from .exits import INTERRUPTED, OK
-from .output import note, number, say, size, span, write_json
-from .progress import Meter
+from .output import note, say, write_json
 from .report import engine_report
 
 ACTIONS: Final = ("plan", "rollback", "retire")

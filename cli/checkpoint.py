@@ -14,6 +14,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from ..connectors.rfc3339 import format_instant
+from ..engine.amounts import number, size, span
+from ..engine.progress import Meter
 from ..engine.runtime.checkpoint_requests import Request, ask, read_answer, withdraw
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
@@ -23,8 +25,7 @@ from ..state.checkpoint_places import open_store
 from ..state.checkpoint_store import Store
 from .children import stopping_on_signals
 from .exits import ENVIRONMENT, INTERRUPTED, OK
-from .output import add_row, note, number, say, show, size, span, table, write_error, write_json
-from .progress import Meter
+from .output import add_row, note, say, show, table, write_error, write_json
 from .report import engine_report
 from .said import error_from
 

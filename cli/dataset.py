@@ -14,11 +14,12 @@ from ..backfill.training.manifest import FOLDER, NAME, read_manifest
 from ..backfill.training.rebuild import rebuild
 from ..backfill.training.result import TrainingSet
 from ..backfill.training.statistics import as_frame
+from ..engine.amounts import number
+from ..engine.progress import Meter
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import BadRequest, UnknownFeature, UnknownService
 from .exits import FAULT, OK
-from .output import add_row, note, number, say, show, table, write_json
-from .progress import Meter
+from .output import add_row, note, say, show, table, write_json
 from .project import PACKAGE, load_definitions
 
 ACTIONS: Final = ("build", "list", "show", "rebuild")

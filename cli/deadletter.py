@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..backfill import redrive as again
 from ..backfill.redrive import Choice, Found, Mend
 from ..connectors.rfc3339 import format_instant
+from ..engine.amounts import number
 from ..engine.deployed import Deployed, load_deployed
 from ..engine.lake import lake_of
 from ..engine.plan import Build, StreamPlan
@@ -25,7 +26,7 @@ from ..schemas.errors import BadRequest, UnknownStream, UnknownView
 from ..state.dead_letter import DeadLetter
 from ..state.registry import Registry
 from .exits import OK
-from .output import add_row, note, number, say, show, table, write_json
+from .output import add_row, note, say, show, table, write_json
 from .project import load_function
 from .report import engine_report
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..engine.apply import apply_definitions, require_own
 from ..engine.own import OwnAggregates
 from ..engine.plan import compile as compile_plan
+from ..engine.progress import stderr
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, find_project, load_settings
 from ..schemas.definitions import Definitions
@@ -23,7 +24,7 @@ from ..state.registry import Registry, Version
 from .advice import Advice, advise
 from .changes import Changes, Item, against_registry, compare
 from .exits import FAULT, OK
-from .output import add_row, error_block, say, show, stderr, stdout, table, write_json
+from .output import add_row, error_block, say, show, stdout, table, write_json
 from .project import import_definitions, load_definitions
 
 _MARKS = {

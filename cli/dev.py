@@ -11,13 +11,14 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from ..engine.progress import stderr
 from ..engine.settings import Settings, load_settings
 from ..schemas.definitions import Definitions, FeatureRef, FeatureService
 from ..schemas.errors import PortInUse
 from .children import Family, Program, stopping_on_signals
 from .define import apply_project, print_changes
 from .exits import OK
-from .output import note, say, stderr
+from .output import note, say
 from .project import load_definitions
 from .report import reports_as
 from .verifying import verifying

@@ -13,9 +13,11 @@ from ..backfill.imports.queries import query_source
 from ..backfill.imports.sources import Source, open_source
 from ..backfill.imports.staging import Held
 from ..connectors.rfc3339 import format_instant
+from ..engine.amounts import number
 from ..engine.deployed import Deployed, load_deployed
 from ..engine.own import OwnAggregates
 from ..engine.plan import StreamPlan
+from ..engine.progress import Meter
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import BadRequest, UnknownStream
@@ -23,8 +25,7 @@ from ..schemas.time import parse_duration
 from ..serving.protocol import parse_instant
 from ..state.registry import Registry
 from .exits import FAULT, OK
-from .output import note, number, say, write_json
-from .progress import Meter
+from .output import note, say, write_json
 from .report import engine_report
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from ..engine.progress import stderr
 from ..schemas.errors import TegulaError
 from . import dataset_verbs as _dataset_verbs  # noqa: F401 - declares its verb
 from . import history_verbs as _history_verbs  # noqa: F401 - declares its verbs
 from .exits import INTERNAL, INTERRUPTED, OK, exit_code
-from .output import note, stderr, write_error
+from .output import note, write_error
 from .verbs import app
 
 __all__ = ["app", "main", "program"]

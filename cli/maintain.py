@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..engine.amounts import number, size
 from ..engine.maintenance import maintain as run
+from ..engine.progress import Meter
 from ..engine.runtime.clock import now_us
 from ..engine.settings import load_settings
 from ..state.upkeep import UpkeepReport
 from .children import stopping_on_signals
 from .exits import ENVIRONMENT, INTERRUPTED, OK
-from .output import add_row, note, number, say, show, size, table, write_error, write_json
-from .progress import Meter
+from .output import add_row, note, say, show, table, write_error, write_json
 
 
 def maintain(project: Path | None, dry_run: bool, as_json: bool) -> int:

@@ -9,7 +9,9 @@ from ..backfill.imports.importing import Asked
 from ..backfill.imports.tables import materialize as run
 from ..backfill.imports.tables import newest_us
 from ..connectors.rfc3339 import format_instant
+from ..engine.amounts import number
 from ..engine.deployed import Deployed
+from ..engine.progress import Meter
 from ..engine.runtime.clock import now_us
 from ..engine.settings import load_settings
 from ..schemas.errors import BadRequest
@@ -17,8 +19,7 @@ from ..schemas.time import parse_duration
 from ..serving.protocol import parse_instant
 from .exits import FAULT, OK
 from .imports import Options, load, mapping_of, open_rows, stream_of, tell_bad
-from .output import note, number, say, write_json
-from .progress import Meter
+from .output import note, say, write_json
 
 
 def materialize(

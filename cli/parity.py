@@ -18,6 +18,8 @@ import orjson
 
 from ..backfill.parity import CAUSES, Difference, Report, check
 from ..connectors import rfc3339
+from ..engine.amounts import number
+from ..engine.progress import Meter
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.codec import load
@@ -25,8 +27,7 @@ from ..schemas.errors import BadDuration, BadRequest, NothingApplied, UnknownSer
 from ..schemas.time import parse_duration
 from ..state.registry import Registry
 from .exits import FAULT, OK
-from .output import add_row, note, number, say, show, table, write_json
-from .progress import Meter
+from .output import add_row, note, say, show, table, write_json
 
 _NICENESS: Final = 15
 _STYLES: Final = {"unexplained": "bold red", "definition": "cyan"}

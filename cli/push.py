@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
+from ..engine.amounts import number, span
+from ..engine.progress import Meter
 from ..schemas.errors import SettingsError
 from ..serving.receipts import PushReceipt
 from .door import NDJSON, open_door
 from .exits import FAULT, OK
-from .output import note, number, say, span, write_json
-from .progress import Meter
+from .output import note, say, write_json
 
 BATCH_BYTES: Final = 2 << 20
 SHOWN_MAX: Final = 10

@@ -16,12 +16,13 @@ from ..backfill import at_rest
 from ..backfill.rebuild import rebuild as make_anew
 from ..backfill.report import Check, Fault, Report
 from ..backfill.verify import verify
+from ..engine.amounts import number, size
+from ..engine.progress import Meter
 from ..engine.settings import load_settings
 from ..schemas.errors import BadRequest
 from .exits import FAULT, OK
 from .key_words import keys_for
-from .output import add_row, note, number, say, show, size, table, write_json
-from .progress import Meter
+from .output import add_row, note, say, show, table, write_json
 
 SHOWN_MAX: Final = 50
 

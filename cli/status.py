@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..connectors.rfc3339 import format_instant
+from ..engine.amounts import number, size, span
 from ..engine.disk import DiskGuard, disk_said
 from ..engine.runtime.clock import now_us
 from ..engine.settings import Settings, load_settings
 from ..schemas.errors import RegistryMissing
 from ..state.registry import Registry
 from .exits import OK
-from .output import add_row, number, say, show, size, span, table, write_json
+from .output import add_row, say, show, table, write_json
 from .report import engine_report
 
 COUNTS: Final = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ...engine.progress import Report, reporting
 from ...engine.runtime.clock import now_us as wall_clock_us
 from ...engine.settings import Settings, load_settings
 from ...schemas.time import Duration, parse_duration
@@ -18,7 +19,7 @@ from .asked import Wanted, resolve
 from .build import Making, make
 from .fingerprint import bytes_of, canonical
 from .manifest import digest, manifest_of, put
-from .options import MEMORY_BYTES, Options, Progress
+from .options import MEMORY_BYTES, Options
 from .order import Order
 from .result import TrainingSet
 from .spine import open_spine
@@ -47,7 +48,7 @@ def training_set(
     memory_bytes: int = MEMORY_BYTES,
     cores: int | None = None,
     now_us: int | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: bool | Report | None = None,
 ) -> TrainingSet:
     """The features of every row of `spine`, as they were at the instant of the row.
 
@@ -71,7 +72,9 @@ def training_set(
 
     With `out` the set is written to that folder as a Delta table with a manifest; else it is in
     memory. `project` is the folder of `tegula.toml`, the one that you are in if it is not said.
-    About `memory_bytes` are kept in memory while it is made, the rest on disk.
+    About `memory_bytes` are kept in memory while it is made, the rest on disk. What takes longer
+    than two seconds shows how far it is on a terminal and in a notebook; `progress` True shows it
+    anywhere, False nowhere, and a function is told `(what, done, total)`.
 
     Raises `BadSpine` for rows that cannot be used, `UnknownFeature` or `UnknownService`,
     `DefinitionErrors`, `DatasetExists`, `NothingServed` by `"served"`, and what reading archive and
@@ -103,11 +106,12 @@ def training_set(
         options,
         wall_clock_us() if now_us is None else now_us,
     )
-    return made(order, settings, None if out is None else Path(out), progress, replace=replace)
+    with reporting(progress, "Reading the spine", unit="rows") as report:
+        return made(order, settings, None if out is None else Path(out), report, replace=replace)
 
 
 def made(
-    order: Order, settings: Settings, out: Path | None, progress: Progress, *, replace: bool = False
+    order: Order, settings: Settings, out: Path | None, progress: Report, *, replace: bool = False
 ) -> TrainingSet:
     """The set of an order, in memory or in a folder."""
     making, statistics, rows_hash = Making(order), Statistics(), digest()

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from ...engine.progress import Report
 from ...engine.settings import Settings
 from .asked import Keys
 from .assemble import Piece, assembled
@@ -27,7 +28,7 @@ from .buckets import SpineBuckets, bucket_count
 from .from_answers import FromAnswers
 from .from_events import FromEvents
 from .intake import Intake, take_in
-from .options import SERVED, Progress
+from .options import SERVED
 from .order import Order
 from .spool import Spool, Workspace
 
@@ -42,7 +43,7 @@ class Evidence(Protocol):
         """About what all of it takes in buckets."""
         ...
 
-    def read(self, spines: Spines, workspace: Workspace, progress: Progress) -> None:
+    def read(self, spines: Spines, workspace: Workspace, progress: Report) -> None:
         """Hand all that counts to the buckets of its keys."""
         ...
 
@@ -82,7 +83,7 @@ def make(
     making: Making,
     settings: Settings,
     workspace: Workspace,
-    progress: Progress = lambda what, done, total: None,
+    progress: Report = lambda what, done, total: None,
 ) -> Iterator[Piece]:
     """The set's rows, in the spine's order; `making` is whole when all were taken.
 
@@ -134,7 +135,7 @@ def _compute(
     taken: Intake,
     spines: Spines,
     workspace: Workspace,
-    progress: Progress,
+    progress: Report,
 ) -> list[list[Spool]]:
     """For each part the spools of its buckets, each with a frame a piece of the spine."""
     parts, count = making.order.asked.parts, making.buckets

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import polars as pl
 
+from ...engine.progress import Report
 from ...engine.settings import Settings
 from ...state.served_columns import status_column
 from .answered import AnswerBuckets, Used, columns_of, frame_of
 from .answers import open_logs
 from .asked import Keys
 from .buckets import SpineBuckets
-from .options import Progress
 from .order import Order
 from .spool import Workspace
 
@@ -54,7 +54,7 @@ class FromAnswers:
         return sum(log.table.count(self._first_us, self._last_us) for log in self._logs)
 
     def read(
-        self, spines: Mapping[Keys, SpineBuckets], workspace: Workspace, progress: Progress
+        self, spines: Mapping[Keys, SpineBuckets], workspace: Workspace, progress: Report
     ) -> None:
         """Hand every answer that may be taken to the bucket of its keys."""
         options, parts = self._order.options, self._order.asked.parts

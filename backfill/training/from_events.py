@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from ...engine.progress import Report
 from ...engine.settings import Settings
 from .asked import Keys
 from .buckets import EventBuckets, SpineBuckets
 from .compute import Begin, events_of, frame_of, numbered, rows_of
-from .options import KNOWN, Progress
+from .options import KNOWN
 from .order import Order
 from .sources import StreamEvents
 from .spool import Workspace
@@ -47,7 +48,7 @@ class FromEvents:
         )
 
     def read(
-        self, spines: Mapping[Keys, SpineBuckets], workspace: Workspace, progress: Progress
+        self, spines: Mapping[Keys, SpineBuckets], workspace: Workspace, progress: Report
     ) -> None:
         """Hand every event that counts to the bucket of its key."""
         for part in self._order.asked.parts:

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from ...connectors.rfc3339 import format_instant
+from ...engine.progress import Report
 from ...schemas.errors import BadSpine
 from .asked import Asked
 from .fingerprint import bytes_of, canonical
 from .instants import instants_of
-from .options import TRACE, Options, Progress
+from .options import TRACE, Options
 from .order import Order
 from .spine import PIECE_ROWS, encoded_keys
 from .spool import Spool, Workspace
@@ -42,7 +43,7 @@ class Intake:
     last_us: int = -(2**62)
 
 
-def take_in(order: Order, workspace: Workspace, progress: Progress) -> Intake:
+def take_in(order: Order, workspace: Workspace, progress: Report) -> Intake:
     """Read the spine. Raises `BadSpine` for the first thing that is wrong with it."""
     taken: Intake | None = None
     digest = hashlib.sha256()

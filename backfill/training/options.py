@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,9 +29,6 @@ _OF_ANSWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "trace": ("trace_id",),
 }
 _SERVICE: Final = re.compile(r"[^@]+(@\d+)?")
-
-Progress = Callable[[str, int, int | None], None]
-"""Is told what goes on, how many units are done, and of how many if that is known."""
 
 
 @dataclass(frozen=True, slots=True)

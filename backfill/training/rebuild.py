@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from ...engine.own import OwnAggregates
+from ...engine.progress import Report
 from ...engine.settings import Settings
 from ...schemas.codec import load
 from ...schemas.definitions import Definitions
@@ -24,7 +25,7 @@ from .api import made
 from .applied import applied_definitions
 from .asked import Asked, resolve
 from .manifest import fingerprints, folder_of, library, read_manifest
-from .options import MEMORY_BYTES, Options, Progress
+from .options import MEMORY_BYTES, Options
 from .order import Order
 from .result import TrainingSet
 from .spine import Spine, of_lazy, open_spine
@@ -52,7 +53,7 @@ def rebuild(
     spine: Any = None,
     memory_bytes: int = MEMORY_BYTES,
     cores: int = 1,
-    progress: Progress = lambda what, done, total: None,
+    progress: Report = lambda what, done, total: None,
 ) -> Rebuilt:
     """Make the set whose folder or manifest `path` is once more, in memory or in `out`.
 

@@ -22,6 +22,8 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
+from ...engine.amounts import number, size, span
+from ...engine.progress import Meter
 from ...engine.settings import Settings, load_settings
 from ...schemas.errors import NotReady, SettingsError
 from ..children import Family
@@ -29,8 +31,7 @@ from ..define import apply_project
 from ..dev import programs, wait_readable
 from ..door import NDJSON, Door, open_door
 from ..exits import ENVIRONMENT, FAULT, OK
-from ..output import add_row, note, number, say, show, size, span, stdout, table, write_json
-from ..progress import Meter
+from ..output import add_row, note, say, show, stdout, table, write_json
 from ..push import merged
 from ..report import engine_report
 from ..status import disk_bytes

@@ -6,11 +6,8 @@ import io
 
 import httpx
 import pytest
-from rich.console import Console
 
 from tegula.cli.get import parse
-from tegula.cli.output import size, span
-from tegula.cli.progress import Meter
 from tegula.cli.push import BATCH_BYTES, batches, merged
 from tegula.cli.said import error_of
 from tegula.schemas.errors import BadRequest, NotReady, RequestError, UnknownService
@@ -86,46 +83,3 @@ def test_door_gives_a_servers_error_back_as_its_class():
     assert type(error_of(httpx.Response(502, text="<html>"), "url")) is RequestError
     not_ready = NotReady("wait").as_dict()
     assert error_of(httpx.Response(503, json={"error": not_ready}), "url").retryable
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(59.94, "59.9 s"), (3600, "1 h 0 min")])
-def test_span_reads_as_people_say_it(seconds, text):
-    assert span(seconds) == text
-
-
-def test_size_goes_up_to_terabytes():
-    assert size(3.2e15) == "3200.0 TB"
-
-
-def metered(terminal, ticks):
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
-    clock = iter(ticks)
-    return console.file, Meter(
-        "Pushing", unit="events", total=100, console=console, seconds=lambda: next(clock)
-    )
-
-
-def test_meter_shows_nothing_within_two_seconds():
-    file, meter = metered(True, [0.0, 1.0, 1.9])
-    with meter:
-        meter.advance(10)
-        meter.advance(10)
-    assert file.getvalue() == ""
-
-
-def test_meter_writes_lines_where_there_is_no_terminal():
-    file, meter = metered(False, [0.0, 2.5, *[2.5] * 3, 3.0, 8.0, *[8.0] * 3])
-    with meter:
-        meter.advance(25)
-        meter.advance(25)
-        meter.advance(25)
-    lines = file.getvalue().splitlines()
-    assert lines[0] == "Pushing: 25 of 100 events, 10/s, 7.5 s left"
-    assert len(lines) == 2
-
-
-def test_meter_shows_a_bar_on_a_terminal():
-    file, meter = metered(True, [0.0, *[2.5] * 9])
-    with meter:
-        meter.advance(25)
-    assert "25 of 100 events" in file.getvalue()

@@ -1,13 +1,15 @@
 """Progress on whatever takes longer than two seconds: a bar, a rate, the time that is left.
 
-On a terminal it is a bar that goes away when the work is done; elsewhere (a build's log) a line
-every five seconds. Shorter work shows nothing.
+On a terminal, and in a notebook that has widgets, it is a bar that goes away when the work is done;
+elsewhere (a build's log) a line every five seconds. Shorter work shows nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,10 +17,40 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from .output import number, span, stderr
+from .amounts import number, span
 
+stderr: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 SHOWN_AFTER_S: Final = 2.0
 LINE_EVERY_S: Final = 5.0
+
+Report = Callable[[str, int, int | None], None]
+"""Is told what goes on, how many units are done, and of how many if that is known."""
+
+
+@contextmanager
+def reporting(
+    progress: bool | Report | None,
+    what: str,
+    *,
+    unit: str,
+    console: Console = stderr,
+    shown_after_s: float = SHOWN_AFTER_S,
+) -> Iterator[Report]:
+    """What a long call tells of its progress: to the caller's own function, or to people.
+
+    True shows it, False does not; None shows it where somebody is likely to look: on a terminal and
+    in a notebook.
+    """
+    if callable(progress):
+        yield progress
+        return
+    if progress is None:
+        progress = console.is_terminal or console.is_jupyter
+    if not progress:
+        yield lambda what, done, total: None
+        return
+    with Meter(what, unit=unit, console=console, shown_after_s=shown_after_s) as meter:
+        yield lambda what, done, total: meter.update(done, total, what)
 
 
 class Meter:
@@ -69,7 +101,7 @@ class Meter:
         self.what = what or self.what
         if self._seconds() < self._show_at_s:
             return
-        if not self._console.is_terminal:
+        if not _has_bars(self._console):
             self._show_at_s = self._seconds() + LINE_EVERY_S
             self._console.print(Text(self._line()))
             return
@@ -106,6 +138,10 @@ class Meter:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _has_bars(console: Console) -> bool:
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 class _Facts(ProgressColumn):
