@@ -93,6 +93,8 @@ def _registered(settings: Settings) -> dict[str, Any]:
 def _engine(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "pid": report["pid"],
+        "workers": report.get("workers", 1),
+        "workers_here": report.get("here", [0]),
         "up_s": round((now_us() - int(report["started_us"])) / 1e6, 1),
         "events_per_second": report["events_per_second"],
         "commits_to_mirror": _behind(report),
@@ -192,6 +194,12 @@ def _print(settings: Settings, facts: Mapping[str, Any]) -> None:
             f"{number(engine['events_per_second'])} events/s, "
             f"{number(engine['commits_to_mirror'])} commits before the online store"
         )
+        if len(engine["workers_here"]) < engine["workers"]:
+            mine = ", ".join(map(str, engine["workers_here"]))
+            say(
+                f"Of {engine['workers']} workers, {mine} runs over this home: what others read and "
+                "hold, their own homes tell."
+            )
         if engine["mirror_lag_s"]:
             half, most = (
                 "over a minute" if edge is None else f"{span(edge)} at most"

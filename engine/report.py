@@ -2,7 +2,8 @@
 
 An engine that is alone writes `engine.json`, worker 1 of several `engine-1.json`. Who reads gets
 one report: of several workers, what they read, hold and have counted is put together, and of what
-can be wrong the first fault is told.
+can be wrong the first fault is told. Workers with homes of their own, on other machines, report
+there: `here` names those that share this one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def report_path(path: Path, worker: Worker) -> Path:
 def read_report(path: Path) -> Report | None:
     """The newest report of the engine that reports to `path`; None if there is none to be read.
 
-    Of several workers all must have reported: what one would not tell cannot be made up.
+    Of several workers all that share the home must have reported: what one would not tell cannot be
+    made up.
     """
     # Engines that were killed leave theirs, whether they were alone or not.
     found = [one for one in (_read(path), _of_workers(path)) if one is not None]
@@ -39,13 +41,14 @@ def read_report(path: Path) -> Report | None:
 
 
 def _of_workers(path: Path) -> Report | None:
-    first = _read(report_path(path, Worker(0, 2)))
-    if first is None:
+    written = [one for one in map(_read, path.parent.glob(f"{path.stem}-*.json")) if one]
+    if not written:
         return None
-    count = int(first.get("workers", 0))
-    others = [_read(report_path(path, Worker(index, count))) for index in range(1, count)]
-    found = [first, *(one for one in others if one is not None)]
-    return merged(found) if len(found) == count else None
+    newest = max(written, key=lambda one: int(one.get("at_us", 0)))
+    count, here = int(newest["workers"]), newest["here"]
+    found = [_read(report_path(path, Worker(index, count))) for index in here]
+    reports = [one for one in found if one is not None]
+    return merged(reports) if len(reports) == len(here) else None
 
 
 def _read(path: Path) -> Report | None:
@@ -57,7 +60,7 @@ def _read(path: Path) -> Report | None:
 
 
 def merged(reports: Sequence[Report]) -> Report:
-    """The reports of all workers, by index, as one of an engine that is alone."""
+    """The reports of the workers of a home, by index, as one of an engine that is alone."""
     first = reports[0]
     return {
         **first,
@@ -121,10 +124,12 @@ def _archive(parts: Sequence[Report]) -> dict[str, Any]:
 
 def _by_shard(reports: Sequence[Report], part: str) -> list[int]:
     """Each worker's numbers are of its own shards: every so many-th, from its index on."""
-    found = [0] * sum(len(one[part]) for one in reports)
-    for index, one in enumerate(reports):
-        found[index :: len(reports)] = one[part]
-    return found
+    found = {
+        index + place * one["workers"]: count
+        for index, one in zip(reports[0]["here"], reports, strict=True)
+        for place, count in enumerate(one[part])
+    }
+    return [found[shard] for shard in sorted(found)]
 
 
 def _lag(parts: Sequence[Report]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Which files of a table are to become one: small neighbours, up to a healthy size.
 
 Pure planning over what Delta's log says. Files are neighbours if they lie in one folder (the same
-values of the columns that the table is partitioned by) and follow each other there, in order of
-their offsets or, where rows have none, of their age. Rows are never sorted anew, and so no offset
-comes to lie in two files.
+values of the columns that the table is partitioned by) and follow each other, in order of their
+offsets or, where rows have none, of their age. Rows are never sorted anew, and no file of another
+day lies between neighbours (a clock that is set back lets a day go on after the next has begun): so
+the files of a partition stay in order, and no offset comes to lie in two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 HEALTHY_MIN_BYTES: Final = 8 << 20
@@ -17,6 +19,9 @@ HEALTHY_MIN_BYTES: Final = 8 << 20
 
 _VALUE: Final = "partition."
 _DATE: Final = "_date"
+
+Values = tuple[tuple[str, str], ...]
+"""The values that name a folder: name and value of each column, as Delta writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +49,24 @@ def plan(
 
     `files` are as `delta_files.list_files` gives them, `order` is the column of offsets. A file of
     a quarter of `file_bytes` or more is left alone, unless what lies beside it is too small to be
-    a file. Files made have at least that quarter, all but the newest of a folder that still grows.
-    O(files).
+    a file. Files made have at least that quarter, but for the newest of all, which still grow, and
+    what lies alone between files of another day. O(n log n) in the number of files.
     """
     healthy = max(HEALTHY_MIN_BYTES, file_bytes // 4)
-    folders: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    sequences: dict[Values, list[Mapping[str, Any]]] = {}
     for file in files:
-        folders.setdefault(_values(file), []).append(file)
-    newest: dict[tuple[tuple[str, str], ...], str] = {}
-    for values in folders:
-        rest, day = _apart(values)
-        newest[rest] = max(day, newest.get(rest, ""))
+        sequences.setdefault(_without_date(file), []).append(file)
     merges = []
-    for values, found in sorted(folders.items()):
-        rest, day = _apart(values)
+    for _, found in sorted(sequences.items()):
         if order is not None:
             found.sort(key=lambda file: file[f"min.{order}"])
-        runs = _runs(found, healthy, file_bytes, grows=day == newest[rest])
-        merges += [Merge(dict(values), tuple(run)) for run in runs if len(run) > 1]
-    return tuple(merges)
+        else:  # by day, then by age
+            found.sort(key=_values)
+        stretches = [(values, list(stretch)) for values, stretch in groupby(found, _values)]
+        for number, (values, stretch) in enumerate(stretches, start=1):
+            runs = _runs(stretch, healthy, file_bytes, grows=number == len(stretches))
+            merges += [Merge(dict(values), tuple(run)) for run in runs if len(run) > 1]
+    return tuple(sorted(merges, key=lambda merge: tuple(merge.values.items())))
 
 
 def _runs(
@@ -93,13 +97,12 @@ def _size(files: Iterable[Mapping[str, Any]]) -> int:
     return sum(int(file["size_bytes"]) for file in files)
 
 
-def _values(file: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _values(file: Mapping[str, Any]) -> Values:
     """The values that name a file's folder, as Delta writes them."""
     named = [name for name in file if name.startswith(_VALUE)]
     return tuple((name.removeprefix(_VALUE), str(file[name])) for name in named)
 
 
-def _apart(values: tuple[tuple[str, str], ...]) -> tuple[tuple[tuple[str, str], ...], str]:
-    """A folder's values but for its date, and the date; of several folders the last one grows."""
-    rest = tuple(value for value in values if value[0] != _DATE)
-    return rest, dict(values).get(_DATE, "")
+def _without_date(file: Mapping[str, Any]) -> Values:
+    """What files have in common that follow each other, day by day; the last of them grow."""
+    return tuple(value for value in _values(file) if value[0] != _DATE)

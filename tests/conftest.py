@@ -21,7 +21,12 @@ from tests.mutants.breaches import BREACHES
 from tests.simulation.told import lines
 from tests.support.oracles import oracle
 
-pytest_plugins = ("tests.services.kafka", "tests.services.redis", "tests.services.s3")
+pytest_plugins = (
+    "tests.services.kafka",
+    "tests.services.postgres",
+    "tests.services.redis",
+    "tests.services.s3",
+)
 
 if MUTANT := os.environ.get("TEGULA_MUTANT"):
     # Before any test imports what the mutant changes (see tests/mutants).
@@ -44,7 +49,7 @@ settings.register_profile("deep", max_examples=1_000, **_COMMON)
 
 
 ROOT = Path(__file__).parent.parent
-REDIS = {"redis_server", "redis_cluster", "own_redis"}
+SERVICES = {"redis_server", "redis_cluster", "own_redis", "postgres", "postgres_url"}
 
 
 class RootIsNoTestPackage:
@@ -83,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         group = "kafka" if asks_for_kafka else item.nodeid if alone else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
-        if asks_for_kafka or REDIS.intersection(getattr(item, "fixturenames", ())):
+        if asks_for_kafka or SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)
 
 

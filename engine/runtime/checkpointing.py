@@ -27,10 +27,9 @@ from ...state.checkpoint import (
     flush,
     link,
     moment_of,
-    shard_folder,
 )
 from ...state.checkpoint_kept import listed, prune
-from ...state.checkpoint_manifest import Manifest, ShardPart
+from ...state.checkpoint_manifest import Manifest
 from ...state.checkpoint_places import open_store
 from ...state.checkpoint_store import Store
 from ...state.registry import Registry
@@ -155,6 +154,7 @@ class Working(Owner, Protocol):
     """The engine: an owner that is one of some workers."""
 
     worker: Worker
+    here: Sequence[int]
 
 
 class Checkpointing:
@@ -246,7 +246,6 @@ class Checkpointing:
             if fault is not None:
                 raise fault
             engine, folder = self._engine, self._maker.folder
-            _require_here(folder, parts)
             self._moment = moment_of(parts, engine.registry, folder, engine.now_us())
         except Exception as wrong:  # noqa: BLE001 - raised where the checkpoint is made
             self._moment = wrong
@@ -292,7 +291,13 @@ class Checkpointing:
         return place is None or place == self._settings.checkpoint_to
 
     def _make(self, request: Request | None) -> Made | None:
-        settings = self._settings
+        settings, engine = self._settings, self._engine
+        if len(engine.here) < engine.worker.count:
+            raise CheckpointStoreFault(
+                where=str(settings.home),
+                detail=f"of {engine.worker.count} workers only {list(engine.here)} have this home,"
+                " and a checkpoint holds all of them: all have to share one",
+            )
         place = (request.to if request else None) or settings.checkpoint_to
         store = open_store(place, settings.checkpoint_options, settings.project)
         if request is None and self._due_us is None:
@@ -339,13 +344,3 @@ class Checkpointing:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(_STOP_S)
-
-
-def _require_here(folder: Path, parts: Sequence[ShardPart]) -> None:
-    """Raise `CheckpointStoreFault` for shards that were linked on another machine."""
-    away = [part.number for part in parts if not shard_folder(folder, part.number).is_dir()]
-    if away:
-        raise CheckpointStoreFault(
-            where=str(folder),
-            detail=f"shards {away} are in other homes; all workers have to share one",
-        )

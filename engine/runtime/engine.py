@@ -34,7 +34,7 @@ from .checkpointing import Checkpointing
 from .clock import Clock, monotonic_us, now_us
 from .ending import Ending
 from .following import Following, drop_retired
-from .greeting import Farewell, Greeting, agree, judged, run_of, running
+from .greeting import Farewell, Greeting, agree, home_name, judged, run_of, running, sharing
 from .home import HomeLock, open_shards
 from .housekeeping import Housekeeping
 from .ingest import Ingest, Work, archive_rows
@@ -123,7 +123,8 @@ class Engine:
         """What this worker tells the others before they begin."""
         positions = {shard.number: dict(shard.applied) for shard in self.shards}
         known = judged(self.shards, self.deployed.streams.values(), self.registry, self.settings)
-        return Greeting(self.worker.index, uuid4().hex, running(self.deployed), positions, known)
+        found, home = running(self.deployed), home_name(self.settings.home)
+        return Greeting(self.worker.index, uuid4().hex, found, positions, known, home)
 
     def meet(self, greetings: Sequence[Greeting]) -> None:
         """Begin, now that all workers have greeted; an engine is `outdated` if they disagree."""
@@ -131,6 +132,7 @@ class Engine:
             self.outdated = True
             return
         settings, closing = self.settings, self._closing
+        self.here: Sequence[int] = sharing(greetings, self.worker.index)
         others = {number: at for one in greetings for number, at in one.positions.items()}
         self.standing = Standing(self.shards, self.worker, others)
         self._judged = {at: offset for one in greetings for at, offset in one.judged.items()}

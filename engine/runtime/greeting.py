@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...connectors.archive import ArchiveLog
 from ...state.archive_files import ArchiveFiles
@@ -19,11 +20,12 @@ from ..lake import lake_of
 from ..plan import StreamPlan
 from ..settings import Settings
 from ..steps.standing import Positions
+from .home import boot_id
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """One worker's: `token` names its start, `running` what it has found deployed.
+    """One worker's: `token` names its start, `running` what it has found deployed, `home` its home.
 
     `positions` are those of its shards, by their numbers; `judged` says how far it is known which
     events are copies, by ordinal of the partitions whose streams' ids lie in its shards.
@@ -34,6 +36,7 @@ class Greeting:
     running: tuple[tuple[int, str], ...]
     positions: Mapping[int, Positions]
     judged: Mapping[int, int] = field(default_factory=dict)
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,18 @@ def running(deployed: Deployed) -> tuple[tuple[int, str], ...]:
 def agree(greetings: Sequence[Greeting]) -> bool:
     """Whether all are about to run the same."""
     return len({greeting.running for greeting in greetings}) == 1
+
+
+def home_name(home: Path) -> str:
+    """What workers of one machine over one home call it alike, and nobody else."""
+    there = home.stat()
+    return f"{boot_id()}/{there.st_dev}/{there.st_ino}"
+
+
+def sharing(greetings: Sequence[Greeting], worker: int) -> list[int]:
+    """The workers that are over the same home as this one, itself among them, ascending."""
+    homes = {greeting.worker: greeting.home for greeting in greetings}
+    return sorted(one for one, home in homes.items() if home == homes[worker])
 
 
 def run_of(greetings: Sequence[Greeting]) -> str:

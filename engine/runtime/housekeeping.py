@@ -46,6 +46,7 @@ class Observed(Protocol):
 
     settings: Settings
     worker: Worker
+    here: Sequence[int]
     ingest: Ingest
     mirrors: Mirrors
     archiving: Archiving
@@ -140,6 +141,7 @@ class Housekeeping:
             "pid": os.getpid(),
             "parent": os.getppid(),
             "workers": engine.worker.count,
+            "here": list(engine.here),
             "started_us": self._started_us,
             "at_us": now_us,
             "events_per_second": round(self._rate.per_second, 1),

@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
+from tegula.engine.online import online_reader
 from tegula.engine.runtime.clock import now_us
 from tegula.engine.settings import Settings
 from tegula.serving.plan import resolve
 from tegula.serving.protocol import Limits, parse_request
 from tegula.serving.read import FeatureReader
-from tegula.state.online.lmdb import LmdbReader
 from tegula.state.registry import Registry
 
 _LIMITS = Limits(1 << 24, 100_000)
@@ -33,7 +33,7 @@ def values_online(
     request = parse_request(body, _LIMITS)
     plan = resolved.plan_of(request)
     encoded = [entity.encode(request.keys, request.key_count) for entity in plan.entities]
-    store = LmdbReader(settings.online_path, now_us)
+    store = online_reader(settings, now_us)
     try:
         reply = FeatureReader(store).read(
             plan, encoded, request.key_count, resolved.shards, now_us()

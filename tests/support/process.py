@@ -68,6 +68,10 @@ class Process:
         self._process = None
         return code
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal; returns at once."""
+        os.kill(self.pid, number)
+
     def stop(self) -> int:
         """Ask the process to stop; returns its exit code."""
         return self._end(signal.SIGTERM)
@@ -109,6 +113,15 @@ class EngineProcess(Process):
         if content is None or self._process.pid not in (content["pid"], content["parent"]):
             return None
         return dict(content)
+
+
+class WorkerProcess(Process):
+    """One worker of several, each over a project of its own; all are at `addresses`."""
+
+    def __init__(self, project: Path, index: int, addresses: Sequence[str]) -> None:
+        where = ["--worker", str(index), "--addresses", ",".join(addresses)]
+        command = [_VERB, "run", *where, "--project", str(project)]
+        super().__init__(project, f"worker {index}", command, "worker.out")
 
 
 class ServerProcess(Process):

@@ -28,6 +28,7 @@ def report(index: int, workers: int, **more: Any) -> dict[str, Any]:
         "pid": 1000 + index,
         "parent": 999,
         "workers": workers,
+        "here": [*range(workers)],
         "started_us": 5 + index,
         "at_us": 50 + index,
         "events_per_second": 1.5,
@@ -83,6 +84,18 @@ def test_counts_of_workers_are_added_and_their_parts_put_together(path):
     assert found["mirror_fault"] == FAULT
     assert found["archive"] == {"s": {"buffered_rows": 4, "fault": None}}
     assert found["checkpoints"] == {"to": 0}
+
+
+def test_workers_of_other_machines_are_not_waited_for(path):
+    other = report(0, 2, at_us=40)  # of a former run, when both shared this home
+    report_path(path, Worker(0, 2)).write_bytes(orjson.dumps(other))
+    mine = report(1, 2, here=[1])
+    report_path(path, Worker(1, 2)).write_bytes(orjson.dumps(mine))
+    found = read_report(path)
+    assert found is not None
+    assert (found["pids"], found["workers"], found["here"]) == ([1001], 2, [1])
+    assert found["commits"] == [1, 11]
+    assert list(found["streams"]["s"]["partitions"]) == ["p1"]
 
 
 def test_a_worker_that_has_not_reported_leaves_no_report(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -14,7 +15,7 @@ TARGET = 128 * MIB
 
 
 def files(
-    *sizes_mib: float, date: str = "2024-05-01", partition: str = "0"
+    *sizes_mib: float, date: str = "2024-05-01", partition: str = "0", first: int = 0
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -23,10 +24,11 @@ def files(
             "num_records": 10,
             "modification_time": number,
             "min._offset": number * 10,
+            "max._offset": number * 10 + 9,
             "partition._date": date,
             "partition._partition": partition,
         }
-        for number, size in enumerate(sizes_mib)
+        for number, size in enumerate(sizes_mib, first)
     ]
 
 
@@ -54,7 +56,7 @@ def test_what_is_small_between_healthy_ones_goes_with_the_next() -> None:
 def test_what_is_small_at_the_end_waits_for_more_while_the_folder_grows() -> None:
     assert merged(files(40, 1, 1)) == [[1, 2]]
     older = files(40, 1, 1)
-    assert merged([*older, *files(1, date="2024-05-02")]) == [[0, 1, 2]]
+    assert merged([*older, *files(1, date="2024-05-02", first=3)]) == [[0, 1, 2]]
     assert merged([*older, *files(1, date="2024-05-02", partition="1")]) == [[1, 2]]
 
 
@@ -66,6 +68,41 @@ def test_runs_are_about_as_large_as_wanted() -> None:
     ]
 
 
+def test_files_of_a_day_that_another_day_lies_between_are_no_neighbours() -> None:
+    """A clock was set back over midnight, and a day went on after the next had begun."""
+    first, second = "2024-05-01", "2024-05-02"
+    found = [*files(1, 1, date=second), *files(1, 1, date=first, first=2)]
+    assert merged([*found, *files(1, date=second, first=4)]) == [[2, 3], [0, 1]]
+
+
+@given(st.lists(st.tuples(st.sampled_from("123"), st.sampled_from("ab"), st.floats(0.1, 20))))
+def test_law_no_offset_lies_in_two_files_after_merging_whatever_the_clock_did(
+    written: list[tuple[str, str, float]],
+) -> None:
+    found = [
+        file
+        for number, (day, partition, size) in enumerate(written)
+        for file in files(size, date=f"2024-05-0{day}", partition=partition, first=number)
+    ]
+    runs = plan(found, "_offset", TARGET)
+    gone = {file["path"] for run in runs for file in run.files}
+    spans = [
+        (
+            run.values["_partition"],
+            run.files[0]["min._offset"],
+            max(file["max._offset"] for file in run.files),
+        )
+        for run in runs
+    ]
+    spans += [
+        (file["partition._partition"], file["min._offset"], file["max._offset"])
+        for file in found
+        if file["path"] not in gone
+    ]
+    for before, after in pairwise(sorted(spans)):
+        assert before[0] != after[0] or before[2] < after[1]
+
+
 @given(
     sizes=st.lists(st.floats(0.01, 200), min_size=1, max_size=40),
     closed=st.booleans(),
@@ -75,7 +112,7 @@ def test_law_merging_leaves_healthy_files_in_order_and_nothing_to_merge(
     sizes: list[float], closed: bool, target: int
 ) -> None:
     found = files(*sizes)
-    later = files(1, date="2024-05-02") if closed else []
+    later = files(1, date="2024-05-02", first=len(sizes)) if closed else []
     runs = plan([*found, *later], "_offset", target * MIB)
     gone = {file["path"] for run in runs for file in run.files}
     assert sum(len(run.files) for run in runs) == len(gone)
