@@ -38,6 +38,8 @@ AMONG_ALL: Mapping[str, Sequence[Arguments]] = {
         ("--keys", "uniform", "--rounds", "3", "--state-only"),
         ("--keys", "zipf", "--log", "kafka", "--events", "2000000"),
     ],
+    "training": [("--keys", "uniform"), ("--keys", "zipf")],
+    "training_scale": [("--events", "8000000", "--rows", "160000", "--parts", "2,1")],
 }
 """With which arguments benchmarks run among all, and how often; the others run once, with none."""
 

@@ -5,10 +5,11 @@
 The kernels under training sets (`windows.instants`), from columns in memory to Arrow arrays: the
 newest amount before each instant; count, sum, mean, min and max of amounts over 1 h, 24 h and 7 d,
 on a grid and exact; different merchants in 7 d; the last 5 amounts; count and sum of the session.
-The same of DuckDB, from tables in its memory, each of five questions by the better of the plans
-that we know; one that takes longer than the limit is given up, and its ratio is at least what is
-told. Of Polars the newest amount (`join_asof`). All in one run, with all cores; ratios are of
-elapsed time, and CPU time stands beside.
+The same of DuckDB, from tables in its memory, each of five questions by the best of the plans that
+we know. One that takes more CPU time than the limit is given up, so the whole ends within a few
+minutes, and the ratio is at least what is told ("or more"). Of Polars the newest amount
+(`join_asof`). All in one run, with all cores. What has a floor is the ratio of CPU times, of which
+other load changes least; that of elapsed times stands beside.
 """
 
 from __future__ import annotations
@@ -223,6 +224,11 @@ PLANS: dict[str, tuple[str, ...]] = {
         _by_frames("distinct"),
     ),
     "last_5": (
+        """with newest as (select person, moment, [amount, lag(amount) over w,
+        lag(amount, 2) over w, lag(amount, 3) over w, lag(amount, 4) over w] as five from events
+        window w as (partition by person order by moment))
+        select s.id, e.five from spine s asof left join newest e
+        on e.person = s.person and e.moment < s.moment""",
         """with numbered as (select *, row_number() over (partition by person order by moment) as n
         from events), newest as (select s.id, s.person, e.n from spine s asof join numbered e
         on e.person = s.person and e.moment < s.moment)
@@ -244,17 +250,45 @@ PLANS: dict[str, tuple[str, ...]] = {
 
 
 def of_duckdb(connection: duckdb.DuckDBPyConnection, query: str, limit: float) -> tuple[Any, Spent]:
-    """The answer to a query, None if it takes longer than the limit; and what it took."""
-    timer = threading.Timer(limit, connection.interrupt)
-    began, wall = _cpu(), perf_counter()
-    timer.start()
+    """The answer to a query, None if it takes more CPU seconds than the limit; what it took."""
+    done, began, wall = threading.Event(), _cpu(), perf_counter()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            if _cpu() - began > limit:
+                connection.interrupt()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         table = connection.sql(query).to_arrow_table()
     except duckdb.InterruptException:
         return None, Spent(perf_counter() - wall, _cpu() - began, given_up=True)
     finally:
-        timer.cancel()
+        done.set()
+        watcher.join()
     return table, Spent(perf_counter() - wall, _cpu() - began)
+
+
+def best_of(
+    connection: duckdb.DuckDBPyConnection, question: str, limit: float
+) -> tuple[Any, Spent]:
+    """The answer to a question by the plan of DuckDB's that takes the least CPU time.
+
+    What takes longer than the limit, or than the best plan so far, is given up. If all were, no
+    plan takes less than the least of what they had taken by then.
+    """
+    answer: Any = None
+    best: Spent | None = None
+    for query in PLANS[question]:
+        most = limit if best is None or best.given_up else min(limit, best.cpu)
+        table, took = of_duckdb(connection, query, most)
+        note = f"{question}: {took.wall:.1f} s, CPU {took.cpu:.1f}"
+        sys.stderr.write(f"  duckdb {note}{' given up' if took.given_up else ''}\n")
+        if best is None or (best.given_up, best.cpu) > (took.given_up, took.cpu):
+            answer, best = table, took
+    assert best is not None, "every question has a plan"
+    return answer, best
 
 
 def of_polars(data: Data) -> Spent:
@@ -287,14 +321,8 @@ def compared(keys: str, data: Data, limit: float, least: float, goal: float) -> 
     every = {name: one for features in QUESTIONS.values() for name, one in features.items()}
     found, spent = ours(every, data)
     connection, answers, best = loaded(data), {}, {}
-    for question, plans in PLANS.items():
-        for query in plans:
-            table, took = of_duckdb(connection, query, limit)
-            note = f"{question}: {took.wall:.1f} s, CPU {took.cpu:.1f}"
-            sys.stderr.write(f"  duckdb {note}{' given up' if took.given_up else ''}\n")
-            known = best.get(question)
-            if known is None or (known.given_up, known.wall) > (took.given_up, took.wall):
-                best[question], answers[question] = took, table
+    for question in PLANS:
+        answers[question], best[question] = best_of(connection, question, limit)
     check(found, answers)
     theirs, cpu = sum(one.wall for one in best.values()), sum(one.cpu for one in best.values())
     more = " or more" if any(one.given_up for one in best.values()) else ""
@@ -306,8 +334,8 @@ def compared(keys: str, data: Data, limit: float, least: float, goal: float) -> 
         Figure(f"training.{keys}.cpu", spent.cpu, "s", better="less"),
         Figure(f"training.{keys}.duckdb_wall", theirs, f"s{more}", better="less"),
         Figure(f"training.{keys}.duckdb_cpu", cpu, f"s{more}", better="less"),
-        Figure(f"training.{keys}.times_duckdb", theirs / spent.wall, f"times{more}", least, goal),
-        Figure(f"training.{keys}.times_duckdb_cpu", cpu / spent.cpu, f"times{more}"),
+        Figure(f"training.{keys}.times_duckdb", theirs / spent.wall, f"times{more}"),
+        Figure(f"training.{keys}.times_duckdb_cpu", cpu / spent.cpu, f"times{more}", least, goal),
         Figure(f"training.{keys}.newest_times_polars", asof.wall / mine.wall, "times"),
     ]
 
@@ -329,7 +357,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--keys", choices=("uniform", "zipf", "all"), default="all")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds for a plan of DuckDB")
+    parser.add_argument("--limit", type=float, default=100.0, help="CPU seconds a plan of DuckDB")
     parser.add_argument("--json", action="store_true", help="JSON lines only")
     options = parser.parse_args(arguments)
     # What is loaded only once.

@@ -3,11 +3,12 @@
 1. the spine is read once: instants, keys and columns are checked, rows go to buckets;
 2. the evidence is read once, from archive and log, or from what was served: what counts goes to
    its keys' buckets;
-3. bucket by bucket, the values of all its rows are found;
+3. bucket by bucket, the values of all its rows are found, slice of time by slice where many
+   events are in one;
 4. they are put together in the spine's order, a piece at a time.
 
-Nothing but one bucket and one piece has to be in memory. The same spine, definitions, positions and
-number of buckets give the same rows, bit for bit.
+Nothing but one bucket, or slice, and one piece has to be in memory. The same spine, definitions,
+positions and number of buckets give the same rows, bit for bit.
 """
 
 from __future__ import annotations

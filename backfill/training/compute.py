@@ -17,6 +17,7 @@ from ...engine.steps.judge import column_of
 from ...schemas.outcomes import Status
 from ...windows.algebra import Bools, Int64s, Order
 from ...windows.instants import Asked, EventRows, FeatureValues, values_at
+from ...windows.lifting import take_order
 from .asked import Part
 
 BEFORE_HISTORY: Final = int(Status.BEFORE_HISTORY)
@@ -43,6 +44,15 @@ class Events:
     order: Order
     known_us: Int64s
     frame: pl.DataFrame
+
+    def take(self, rows: Int64s) -> Events:
+        """The events at `rows`."""
+        return Events(
+            self.key.take(rows),
+            take_order(self.order, rows),
+            self.known_us.take(rows),
+            self.frame[rows] if self.frame.width else self.frame,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,23 @@ def events_of(frames: Sequence[pl.DataFrame], keys: pa.Array) -> Events | None:
         frame["_event_us"].to_numpy(), frame["_ordinal"].to_numpy(), frame["_offset"].to_numpy()
     )
     key = found.to_numpy().astype(np.int64)
-    return Events(key, order, frame["_known_us"].to_numpy(), frame.drop("_key"))
+    inputs = frame.drop("_key", "_event_us", "_ordinal", "_offset", "_known_us")
+    return Events(key, order, frame["_known_us"].to_numpy(), inputs)
+
+
+def together(some: Events | None, more: Events | None) -> Events | None:
+    """The events of both, numbered alike."""
+    if some is None or more is None:
+        return some or more
+    order = Order(
+        np.concatenate((some.order.event_us, more.order.event_us)),
+        np.concatenate((some.order.ordinal, more.order.ordinal)),
+        np.concatenate((some.order.offset, more.order.offset)),
+    )
+    known_us = np.concatenate((some.known_us, more.known_us))
+    return Events(
+        np.concatenate((some.key, more.key)), order, known_us, pl.concat([some.frame, more.frame])
+    )
 
 
 def rows_of(build: Build, events: Events | None, *, by_known: bool) -> EventRows:
@@ -111,24 +137,35 @@ def _empty(kind: str) -> pl.DataType:
     return plain.get(kind, pl.Int64())
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A part's features at the pairs of a bucket, and at which of them what came late counts."""
+
+    found: Sequence[FeatureValues]
+    late: Bools
+
+
+def answers(part: Part, rows: EventRows, known_us: Int64s, pairs: Pairs) -> Answers:
+    """The part's features at every pair; `known_us` is when each of `rows` was known."""
+    at_us = pairs.at_us + part.delay_us
+    found = values_at(part.build.shape, rows, Asked(pairs.key, at_us), part.features)
+    if rows.known_us is not None:
+        return Answers(found, np.zeros(len(at_us), np.bool_))
+    event_us, reach_us = rows.order.event_us, reach_of(part)
+    return Answers(found, touched(rows.key, event_us, known_us, pairs.key, at_us, reach_us))
+
+
 def frame_of(
-    part: Part,
-    rows: EventRows,
-    known_us: Int64s,
-    pairs: Pairs,
-    begin: Begin,
-    include: Sequence[str],
+    part: Part, told: Answers, pairs: Pairs, begin: Begin, include: Sequence[str]
 ) -> pl.DataFrame:
     """The part's columns for every pair, with `_row`, statuses, and whether what came late counts.
 
-    `known_us` is when each of `rows` was known. Where an instant lies before what is kept, there is
-    no value. Where the archive was cut and a window reaches behind the cut, it is `COARSE`.
+    Where an instant lies before what is kept, there is no value. Where the archive was cut and a
+    window reaches behind the cut, it is `COARSE`.
     """
-    at_us = pairs.at_us + part.delay_us
-    found = values_at(part.build.shape, rows, Asked(pairs.key, at_us), part.features)
-    before = at_us < begin.begins_us
+    before = pairs.at_us + part.delay_us < begin.begins_us
     columns = [pl.Series("_row", pairs.row)]
-    for name, one in zip(part.columns, found, strict=True):
+    for name, one in zip(part.columns, told.found, strict=True):
         values, statuses = _within(one, before, begin)
         columns.append(pl.Series(name, values))
         columns.append(pl.Series(f"{name}|status", statuses))
@@ -137,11 +174,7 @@ def frame_of(
         if "bounds" in include:
             columns.append(_instants(f"{name}|start", one.start_us, before))
             columns.append(_instants(f"{name}|end", one.end_us, before))
-    if rows.known_us is None:
-        late = touched(rows.key, rows.order.event_us, known_us, pairs.key, at_us, _reach(part))
-    else:
-        late = np.zeros(len(at_us), np.bool_)
-    columns.append(pl.Series("_late", late))
+    columns.append(pl.Series("_late", told.late))
     return pl.DataFrame(columns)
 
 
@@ -162,7 +195,8 @@ def _instants(name: str, at_us: Int64s, absent: Bools) -> pl.Series:
     return pl.Series(name, at_us).set(pl.Series(absent), None).cast(pl.Datetime("us", "UTC"))
 
 
-def _reach(part: Part) -> int | None:
+def reach_of(part: Part) -> int | None:
+    """The longest reach of its windows; None if one has no bound."""
     reaches = [feature.window.reach_us for feature in part.features]
     known = [reach for reach in reaches if reach is not None]
     return max(known) if len(known) == len(reaches) else None

@@ -12,9 +12,10 @@ from ...engine.progress import Report
 from ...engine.settings import Settings
 from .asked import Keys
 from .buckets import EventBuckets, SpineBuckets
-from .compute import Begin, events_of, frame_of, numbered, rows_of
+from .compute import Begin, answers, events_of, frame_of, numbered, rows_of
 from .options import KNOWN
 from .order import Order
+from .slices import Slices, in_turns, sliced
 from .sources import StreamEvents
 from .spool import Workspace
 
@@ -37,6 +38,7 @@ class FromEvents:
             for stream in order.asked.streams
         }
         self._events: dict[str, EventBuckets] = {}
+        self._slices: dict[str, list[Slices]] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -50,7 +52,7 @@ class FromEvents:
     def read(
         self, spines: Mapping[Keys, SpineBuckets], workspace: Workspace, progress: Report
     ) -> None:
-        """Hand every event that counts to the bucket of its key."""
+        """Hand every event that counts to the bucket of its key, and there to its slice of time."""
         for part in self._order.asked.parts:
             if part.build.view not in self._events:
                 spine = spines[part.keys]
@@ -70,10 +72,13 @@ class FromEvents:
             for batch in source.read(advance):
                 for one in mine:
                     one.add(batch.ordinal, batch.admitted)
+        for view, events in self._events.items():
+            self._slices[view] = [sliced(spool, workspace) for spool in events.spools]
 
     def frames(self, spines: Mapping[Keys, SpineBuckets], bucket: int) -> list[pl.DataFrame]:
         """The columns of every part for the rows in one bucket."""
         options = self._order.options
+        by_known = options.clock == KNOWN
         asked: dict[Keys, Any] = {}
         rows: dict[str, Any] = {}
         frames = []
@@ -82,21 +87,25 @@ class FromEvents:
                 asked[part.keys] = numbered(spines[part.keys].rows(bucket))
             pairs, keys = asked[part.keys]
             view = part.build.view
-            if view not in rows:
-                events = events_of(list(self._events[view].spools[bucket].read()), keys)
-                known_us = np.empty(0, np.int64) if events is None else events.known_us
-                by_known = options.clock == KNOWN
-                rows[view] = (rows_of(part.build, events, by_known=by_known), known_us)
+            slices = self._slices[view][bucket]
+            if len(slices.spools) > 1:
+                told = in_turns(part, slices, keys, pairs, by_known=by_known)
+            else:
+                if view not in rows:
+                    events = events_of(list(slices.spools[0].read()), keys)
+                    known_us = np.empty(0, np.int64) if events is None else events.known_us
+                    rows[view] = (rows_of(part.build, events, by_known=by_known), known_us)
+                mine, known_us = rows[view]
+                told = answers(part, mine, known_us, pairs)
             source = self._sources[part.build.stream]
             begin = Begin(source.begins_us, source.is_cut)
-            mine, known_us = rows[view]
-            frames.append(frame_of(part, mine, known_us, pairs, begin, options.include))
+            frames.append(frame_of(part, told, pairs, begin, options.include))
         return frames
 
     def drop(self, bucket: int) -> None:
         """Forget the events of a bucket."""
-        for one in self._events.values():
-            one.spools[bucket].drop()
+        for of in self._slices.values():
+            of[bucket].drop()
 
     @property
     def notes(self) -> list[str]:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,7 +88,11 @@ class Workspace:
 
 
 class Spool:
-    """Frames of one schema, appended and read in order; made by `Workspace.spool`."""
+    """Frames of one schema, appended and read in order; made by `Workspace.spool`.
+
+    One thread may read while another, that of the workspace, appends to other spools: from the
+    first read on what is in memory stays there, since the file may not be written any more.
+    """
 
     def __init__(self, workspace: Workspace, number: int) -> None:
         self._workspace = workspace
@@ -97,6 +102,8 @@ class Spool:
         self._sink: Any = None
         self._writer: Any = None
         self._bytes = 0
+        self._is_read = False
+        self._lock = threading.Lock()  # between spilling and the begin of reading
         self.rows = 0
 
     def append(self, frame: pl.DataFrame) -> None:
@@ -108,9 +115,12 @@ class Spool:
         self._workspace.hold(size)
 
     def spill(self) -> None:
-        """Write what is in memory to the file. Raises `DiskFull`."""
-        if not self._frames:
-            return
+        """Write what is in memory to the file, unless it is being read. Raises `DiskFull`."""
+        with self._lock:
+            if self._frames and not self._is_read:
+                self._write()
+
+    def _write(self) -> None:
         try:
             for frame in self._frames:
                 table = frame.rechunk().to_arrow(compat_level=_OLDEST)
@@ -126,19 +136,25 @@ class Spool:
 
     def read(self) -> Iterator[pl.DataFrame]:
         """All frames, in order. Nothing may be appended after."""
-        if self._writer is not None:
-            try:
-                self._writer.close()
-                self._sink.close()
-            except OSError as fault:
-                raise DiskFull(where=str(self._path), got=str(fault)) from fault
-            self._writer = self._sink = None
+        with self._lock:
+            self._is_read = True
+            self._finish()
         if self._path is not None:
             with pa.memory_map(str(self._path)) as source:
                 for batch in pa.ipc.open_stream(source):
-                    # Copied: the file is unmapped when it has been read.
-                    yield pl.DataFrame(pa.Table.from_batches([batch])).clone()
+                    # Columns may lie in the mapped file, which is kept as long as they are.
+                    yield pl.DataFrame(pa.Table.from_batches([batch]))
         yield from self._frames
+
+    def _finish(self) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._writer.close()
+            self._sink.close()
+        except OSError as fault:
+            raise DiskFull(where=str(self._path), got=str(fault)) from fault
+        self._writer = self._sink = None
 
     def drop(self) -> None:
         """Forget the frames, and the file."""

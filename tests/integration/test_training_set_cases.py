@@ -98,6 +98,20 @@ def test_known_counts_what_had_landed_and_event_tells_how_many_rows_differ(drive
     assert landed.to_polars()["spend:n"].to_list() == [0, 0, 0, 1, 3]
 
 
+@pytest.mark.parametrize("clock", ["event", "known"])
+def test_events_of_a_key_cut_by_time_give_the_same_set(driver, monkeypatch, clock):
+    minutes = [1, 1.5, 1.75, 2, 2.5, 3, 4.25, 4.5, 5, 9]
+    rows = spine(*minutes, y=list(range(len(minutes))))
+    options: dict[str, Any] = {"labels": {"y": "1m", spend["total"]: "30s"}, "clock": clock}
+    options |= {"include": ["status", "event_time", "bounds"]}
+    whole = made(driver, rows, **options)
+    monkeypatch.setattr("tegula.backfill.training.slices.ROWS_MAX", 2)
+    turned = made(driver, rows, **options)
+    assert turned.to_polars().equals(whole.to_polars())
+    assert turned.manifest["hash"] == whole.manifest["hash"]
+    assert turned.late_rows == whole.late_rows
+
+
 @pytest.mark.parametrize("feature", ["n", "total", "last"])
 def test_nothing_of_the_instant_itself_or_later_leaks(driver, feature):
     """Every row is compared with a log that ends right before its instant."""

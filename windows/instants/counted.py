@@ -1,52 +1,20 @@
-"""Which rows a feature counts at each pair, and what is finished of them.
-
-A window is a range of the sorted rows of a key. One that is cut by order is a shorter range: the
-last rows of it, those after the last match, those since the last gap. So what `windows.over` keeps
-for such windows while it serves is not needed here: the aggregate itself is finished over the
-range.
-"""
+"""Which rows a cut window counts at each pair."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from ..algebra import Aggregate, AggregateAt, Bools, Int64s, Reading
-from ..geometry import Window
-from ..over import OverRows, OverSession
-from ..shape import Shape, WindowedFeature
+from ..algebra import Bools, Int64s, Reading, States
+from ..over import OverRows
+from .carried import NOTHING, Before, Carried
 from .need import Need
 from .rows import Asked
+from .tasks import CutBy
 from .timeline import Timeline
 from .visible import Visible, visible_of
 from .windows import Ranges
-
-
-@dataclass(frozen=True, slots=True)
-class CutBy:
-    """A window, and how order cuts it; two that compare equal count the same rows."""
-
-    window: Window
-    over: OverRows | OverSession | None = None
-    marks: int | None = None
-
-    @staticmethod
-    def of(shape: Shape, feature: WindowedFeature) -> CutBy:
-        """How the rows of a feature are cut; what it computes of them does not matter."""
-        over = feature.aggregate
-        if isinstance(over, OverSession):
-            return CutBy(feature.window, replace(over, inner=_ANY, kind=None))
-        if isinstance(over, OverRows):
-            marks = shape.slots[feature.slots[0]].input if over.marked else None
-            return CutBy(feature.window, replace(over, inner=_ANY, kind=None), marks)
-        return CutBy(feature.window)
-
-
-_ANY: Any = None
-"""Stands for whatever aggregate is taken over a cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +23,7 @@ class Counted:
 
     `start_us`, `end_us`: the bounds that are reported; `read`: those that the aggregate is finished
     with. `overflowed`: more rows would count than are kept; None where that cannot be. `known`: as
-    in `Ranges`.
+    in `Ranges`. `before`: what counts besides, which `counts` has in it; None: nothing does.
     """
 
     lo: Int64s
@@ -66,6 +34,7 @@ class Counted:
     read: tuple[Int64s, Int64s]
     overflowed: Bools | None = None
     known: Bools | None = None
+    before: Before | None = None
 
     def reading(self, at_us: Int64s) -> Reading:
         """When and over which bounds an aggregate is finished."""
@@ -82,15 +51,40 @@ class Counted:
             (self.read[0][pair], self.read[1][pair]),
             None if self.overflowed is None else self.overflowed[pair],
             None if self.known is None else self.known[pair],
+            None if self.before is None else self.before.take(pair),
         )
 
+    def whole(self, need: Need, states: States) -> States:
+        """The states of all that counts, from those of the rows."""
+        return states if self.before is None else self.before.added(need, states)
 
-def counted(visible: Visible, timeline: Timeline, asked: Asked, cut: CutBy, of: Ranges) -> Counted:
-    """What counts of the ranges of a window at q pairs. O(n + q log n)."""
+    @property
+    def is_rows(self) -> Bools:
+        """At which pairs nothing counts but the rows."""
+        if self.before is None:
+            return np.ones(len(self.lo), bool)
+        is_rows: Bools = self.before.key == NOTHING
+        return is_rows
+
+
+def counted(
+    visible: Visible,
+    timeline: Timeline,
+    asked: Asked,
+    cut: CutBy,
+    of: Ranges,
+    carried: Carried | None = None,
+) -> Counted:
+    """What counts of the ranges of a window at q pairs. O(n + q log n).
+
+    With something `carried`, rows that are in there do not count once more.
+    """
+    if carried is not None and cut.is_whole:
+        return _after(visible, timeline, asked, cut, of, carried)
     pair, bounds = np.arange(len(asked)), (of.start_us, of.end_us)
-    if isinstance(cut.over, OverSession):
-        return _session(visible, pair, cut.over.gap_us, of)
-    if cut.over is None:
+    if cut.gap_us is not None:
+        return _session(visible, pair, cut.gap_us, of)
+    if not isinstance(cut.over, OverRows):
         counts = visible.count(pair, of.lo, of.hi)
         return Counted(of.lo, of.hi, counts, *bounds, bounds, known=of.known)
     over, lo, hi, older_us, overflowed = cut.over, of.lo, of.hi, of.start_us, None
@@ -129,33 +123,31 @@ def _session(visible: Visible, pair: Int64s, gap_us: int, of: Ranges) -> Counted
     return Counted(lo, of.hi, counts, start_us, end_us, (start_us, end_us))
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is finished for a feature: an aggregate over states of the rows that count."""
-
-    feature: WindowedFeature
-    cut: CutBy
-    aggregate: Aggregate | AggregateAt
-    needs: tuple[Need, ...]
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """Those of the feature."""
-        return self.feature.params
-
-
-def task_of(shape: Shape, feature: WindowedFeature) -> Task:
-    """What is finished for a feature of `shape`."""
-    over, slots = feature.aggregate, [shape.slots[slot] for slot in feature.slots]
-    cut = CutBy.of(shape, feature)
-    if not isinstance(over, OverRows | OverSession):
-        return Task(feature, cut, over, tuple(Need(s.monoid, s.input) for s in slots))
-    inputs = [slot.input for slot in slots]
-    wanted = over.inner.needs(over.kind, feature.params)
-    if isinstance(over, OverRows):
-        inputs = inputs * len(wanted)
-    needs = tuple(
-        Need(need.monoid, number if need.takes_input else None, cut.marks is not None)
-        for need, number in zip(wanted, inputs, strict=True)
+def _after(
+    visible: Visible, timeline: Timeline, asked: Asked, cut: CutBy, of: Ranges, carried: Carried
+) -> Counted:
+    """What counts of the rows after those that are carried, and these too."""
+    pair, key = np.arange(len(asked)), carried.numbers(asked.key)
+    lo = np.minimum(of.hi, np.maximum(of.lo, timeline.before(asked.key, carried.until_us[key])))
+    after = replace(of, lo=lo)
+    if cut.gap_us is None:
+        found = counted(visible, timeline, asked, cut, after)
+        before = Before(carried.states, None, key)
+        return replace(found, counts=found.counts + carried.counts[key], before=before)
+    found = _session(visible, pair, cut.gap_us, after)
+    is_first = visible.count(pair, lo, found.lo) == 0
+    has, newest_us = found.counts > 0, carried.newest_us[key]
+    first_us = np.where(has, found.start_us, newest_us)
+    joined = is_first & carried.joins(key, first_us, cut.gap_us)
+    newest = carried.sessions[cut.gap_us]
+    start_us = np.where(joined, newest.first_us[key], found.start_us)
+    end_us = np.where(joined & ~has, newest_us + 1, found.end_us)
+    return Counted(
+        found.lo,
+        found.hi,
+        found.counts + np.where(joined, newest.counts[key], 0),
+        start_us,
+        end_us,
+        (start_us, end_us),
+        before=Before(carried.states, cut.gap_us, np.where(joined, key, NOTHING)),
     )
-    return Task(feature, cut, over.inner, needs)

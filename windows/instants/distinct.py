@@ -73,19 +73,23 @@ def _estimated(hashes: UInt64s, lo: Int64s, hi: Int64s) -> tuple[Int64s, Bools]:
     register, rank = hyperloglog.places_of(hashes)
     reaching = np.zeros((len(lo), hyperloglog.RANKS + 1), np.int64)
     reaching[:, 0] = hyperloglog.REGISTERS
-    by_register = np.argsort(register.astype(np.uint16), kind="stable")
+    small = register.astype(np.uint16)
+    by_register = np.argsort(small, kind="stable")
+    # Of the rows in that order.
+    register_of, rank_of = small.take(by_register), rank.take(by_register)
     for least in range(1, hyperloglog.RANKS):
         is_reached = rank >= least
         if not is_reached.all():
             before = valid_before(is_reached)
             lo, hi = before.take(lo), before.take(hi)
             # The order by register of fewer rows is the same one, with the others left out.
-            by_register = before.take(by_register[is_reached.take(by_register)])
-            register, rank = register[is_reached], rank[is_reached]
-        if not len(register):
+            stays = rank_of >= least
+            by_register = before.take(np.compress(stays, by_register))
+            register_of, rank_of = np.compress(stays, register_of), np.compress(stays, rank_of)
+            rank = np.compress(is_reached, rank)
+        if not len(rank):
             break
-        previous = _linked(by_register, register.take(by_register))
-        reaching[:, least] = _different(previous, lo, hi)
+        reaching[:, least] = _different(_linked(by_register, register_of), lo, hi)
     numbers = hyperloglog.estimate_of(reaching[:, :-1] - reaching[:, 1:])
     return numbers, reaching[:, 1] > EXACT_MAX
 
@@ -115,11 +119,11 @@ def _previous(codes: Int64s) -> Int64s:
     return _linked(packed & ((1 << row_bits) - 1), packed >> row_bits)
 
 
-def _linked(order: Int64s, codes: Int64s) -> Int64s:
+def _linked(order: Int64s, codes: np.ndarray) -> Int64s:
     """The previous row of each, from the rows in order of their codes, and these codes."""
-    again = codes[1:] == codes[:-1]
-    previous = np.full(len(order), -1, np.int64)
-    previous[order[1:][again]] = order[:-1][again]
+    previous = np.empty(len(order), np.int64)
+    previous[order[:1]] = -1
+    previous[order[1:]] = np.where(codes[1:] == codes[:-1], order[:-1], -1)
     return previous
 
 
@@ -159,5 +163,6 @@ def _smaller(
         left = np.where(goes_right, total + left - zeros_left, zeros_left)
         right = np.where(goes_right, total + right - zeros_right, zeros_right)
         if bit:
-            values = np.concatenate((values[is_zero], values[~is_zero]))
+            # `compress` takes a quarter of the time of brackets.
+            values = np.concatenate((np.compress(is_zero, values), np.compress(~is_zero, values)))
     return numbers

@@ -23,11 +23,12 @@ from ..over import OverRows, codes_over
 from ..series import status_of
 from ..tiles import NEVER_US
 from .arrow import interleaved, to_arrow, with_nulls
-from .counted import Counted, CutBy, Task
+from .counted import Counted
 from .distinct import distinct
 from .need import Need
 from .rows import Asked
 from .states import LONG, ROWS_MAX, is_small, lots
+from .tasks import CutBy, Task
 from .visible import Visible
 from .windows import Ranges
 
@@ -127,7 +128,8 @@ def _small(visible: Visible, tasks: Iterable[Task], cuts: Mapping[CutBy, Counted
         for need, together in zip(needs, found, strict=True):
             for number, cut in enumerate(of):
                 span = slice(number * size, (number + 1) * size)
-                states[need, cut] = tuple(field[span] for field in together)
+                of_rows = tuple(field[span] for field in together)
+                states[need, cut] = cuts[cut].whole(need, of_rows)
     return states
 
 
@@ -143,6 +145,7 @@ def _values(
         return _in_lots(visible, asked, task, of, pair, small)
     # Counting is quicker than making states; it wants all rows of a pair in one range.
     begin, end, is_plain = visible.plain(pair, of.lo, of.hi)
+    is_plain = is_plain & of.is_rows
     column = task.needs[0].column(visible.levels[0].rows)
     assert column is not None, "different values are those of a column"
     numbers = distinct(column, np.where(is_plain, begin, 0), np.where(is_plain, end, 0))
@@ -164,7 +167,7 @@ def _in_lots(
         states = tuple(
             take(small[need, task.cut], mine)
             if is_small(need.monoid)
-            else visible.states([need], mine, lot.lo, lot.hi)[0]
+            else lot.whole(need, visible.states([need], mine, lot.lo, lot.hi)[0])
             for need in task.needs
         )
         reading = lot.reading(asked.at_us[mine])
@@ -199,4 +202,4 @@ def _newest_us(visible: Visible, of: Ranges) -> Int64s:
     last = visible.last(np.arange(len(of.lo)), of.lo, of.hi)
     some = np.flatnonzero(last >= 0)
     newest_us[some] = visible.rows.order.event_us[last[some]]
-    return newest_us
+    return newest_us if of.newest_us is None else np.maximum(newest_us, of.newest_us)

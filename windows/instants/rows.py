@@ -64,8 +64,13 @@ _DISORDER: Final = 1 / 32
 
 def in_order(rows: EventRows) -> EventRows:
     """The rows sorted by key and, within it, in the total order. O(n log n)."""
+    return ordered(rows)[1]
+
+
+def ordered(rows: EventRows) -> tuple[Int64s, EventRows]:
+    """The same, and the place of each among the given ones."""
     order, key, event_us = _sorted(rows)
-    return EventRows(
+    return order, EventRows(
         key,
         Order(event_us, rows.order.ordinal.take(order), rows.order.offset.take(order)),
         tuple(take_rows(column, order) for column in rows.inputs),

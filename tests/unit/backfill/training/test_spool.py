@@ -32,6 +32,25 @@ def test_frames_come_back_in_order(tmp_path: Path, memory_bytes):
     assert not list((tmp_path / "work").glob(".tegula-work-*"))
 
 
+@pytest.mark.parametrize("spilled", [0, 20])
+def test_what_is_being_read_stays_whole_while_others_are_written(tmp_path: Path, spilled: int):
+    with Workspace(tmp_path / "work", 1 << 30) as workspace:
+        first, second = workspace.spool(), workspace.spool()
+        for number, frame in enumerate(FRAMES):
+            first.append(frame)
+            if number + 1 == spilled:
+                first.spill()
+        read = []
+        for frame in first.read():
+            read.append(frame)
+            second.append(frame)
+            for spool in (first, second):  # as a workspace that is full has them do
+                spool.spill()
+        assert pl.concat(read).equals(pl.concat(FRAMES))
+        assert pl.concat(first.read()).equals(pl.concat(FRAMES))
+        assert pl.concat(second.read()).equals(pl.concat(FRAMES))
+
+
 def test_nothing_is_made_on_disk_for_a_few(tmp_path: Path):
     with Workspace(tmp_path / "work", 1 << 20) as workspace:
         workspace.spool().append(FRAMES[0])
