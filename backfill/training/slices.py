@@ -69,8 +69,9 @@ def in_turns(
     held: Events | None = None
     late = np.zeros(len(at_us), np.bool_)
     parts, order = [], []
-    for number, spool in enumerate(slices.spools):
-        until_us = int(slices.ends_us[number]) if number < len(slices.ends_us) else None
+    last = int(number_of.max(initial=0))
+    for number, spool in enumerate(slices.spools[: last + 1]):
+        until_us = int(slices.ends_us[number]) if number < last else None
         events = together(held, events_of(list(spool.read()), keys))
         mine = np.flatnonzero(number_of == number)
         asked = Asked(pairs.key[mine], at_us[mine])

@@ -152,8 +152,8 @@ def _session(
     begin, goes_on, first_us = np.array(lo), lo == hi, np.array(before.first_us)
     some = np.flatnonzero(lo < hi)
     begin[some] = np.maximum(lo[some], begins[hi[some] - 1])
-    joins = carried.joins(some, event_us[begin[some]], gap_us)
-    goes_on[some] = (begin[some] == lo[some]) & joins
+    # Only of the first of these rows can that be true.
+    goes_on[some] = carried.joins(some, event_us[begin[some]], gap_us)
     new = np.flatnonzero(~goes_on)
     first_us[new] = event_us[begin[new]]
     counts = np.where(goes_on, before.counts, 0) + (hi - begin)
