@@ -88,7 +88,7 @@ class FromEvents:
             pairs, keys = asked[part.keys]
             view = part.build.view
             slices = self._slices[view][bucket]
-            if len(slices.spools) > 1:
+            if slices.is_cut:
                 told = in_turns(part, slices, keys, pairs, by_known=by_known)
             else:
                 if view not in rows:

@@ -33,6 +33,11 @@ class Slices:
     ends_us: Int64s
     spools: tuple[Spool, ...]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are several."""
+        return len(self.ends_us) > 0
+
     def drop(self) -> None:
         """Forget the events."""
         for spool in self.spools:
