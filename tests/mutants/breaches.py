@@ -94,6 +94,11 @@ BREACHES: Mapping[str, Breach] = {
         "            start = place.next_offset if place is not None else 0\n",
         "            start = 0\n",
     ),
+    "a table whose making died is taken for one": Breach(
+        "state.delta_files",
+        "        except TableNotFoundError:\n            return None\n",
+        "        except TableNotFoundError:\n            raise\n",
+    ),
     "the dead letter appends what it has": Breach(
         "state.dead_letter",
         "        new = [r for r in records if r.partition not in start"

@@ -12,9 +12,11 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from tegula.connectors.redrive import RedriveFile
 from tegula.schemas.errors import CheckpointStoreFault, OnlineStoreFull, SinkError, TegulaError
@@ -91,6 +93,9 @@ WRITES = (
 )
 
 
+_CREATION = Write(DeltaTable, "create")
+
+
 class Faults:
     """Lets durable writes fail by chance, while `armed`."""
 
@@ -103,6 +108,20 @@ class Faults:
         patch.setattr(outbox, "KEYS_MAX", chance.choice((3, 10, 1_000_000)))
         for write in WRITES:
             patch.setattr(write.owner, write.name, self._around(write))
+        patch.setattr(DeltaTable, "create", self._torn(DeltaTable.create))
+
+    def _torn(self, create: Callable[..., Any]) -> Callable[..., Any]:
+        """A table may be left with a folder for its log and no entry in it."""
+
+        def made(place: str, *args: Any, **kwargs: Any) -> Any:
+            if self._draw(_CREATION) == "before":
+                log = Path(place) / "_delta_log"
+                log.mkdir(parents=True, exist_ok=True)
+                (log / "_commit_0.json.tmp").touch()
+                raise Died(f"amid {_CREATION}")
+            return create(place, *args, **kwargs)
+
+        return made
 
     def _around(self, write: Write) -> Callable[..., Any]:
         made = getattr(write.owner, write.name)
