@@ -157,12 +157,12 @@ class ServedTable:
     ) -> Iterator[pl.DataFrame]:
         """The rows that were served in `[first_us, last_us]`, as of the last refresh.
 
-        A frame has those of `columns`, and of their like with a type behind the name, that its file
-        has. Files of other days are not read; `progress` is told of rows that were. Raises
+        A frame has `_served`, and those of `columns`, and of their like with a type behind the
+        name, that its file has. Files of other days are not read; `progress` is told of rows that were. Raises
         `TableUnwritable`, `TableFileLost`.
         """
         known = dict.fromkeys(sorted(self.columns))
-        wanted = [name for one in columns for name in (holders(known, one) or [one])]
+        wanted = [name for one in ("_served", *columns) for name in holders(known, one)]
         mine = pl.col("_served") <= _instant(last_us)
         if first_us is not None:
             mine &= pl.col("_served") >= _instant(first_us)

@@ -42,6 +42,7 @@ FEATURES = {
     "last": agg.last("shop").over(lifetime()),
     "lately": agg.last_n("at", 2).over(sliding("1h")),
     "by_shop": agg.sum("amount", by="shop").over(sliding("1h")),
+    "lately_by_shop": agg.max("at", by="shop").over(sliding("1h")),
     "visit": agg.count().over(session("5m")),
 }
 AT = "2024-05-01T12:00:00Z"
