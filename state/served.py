@@ -158,8 +158,8 @@ class ServedTable:
         """The rows that were served in `[first_us, last_us]`, as of the last refresh.
 
         A frame has `_served`, and those of `columns`, and of their like with a type behind the
-        name, that its file has. Files of other days are not read; `progress` is told of rows that were. Raises
-        `TableUnwritable`, `TableFileLost`.
+        name, that its file has. Files of other days are not read; `progress` is told of rows that
+        were. Raises `TableUnwritable`, `TableFileLost`.
         """
         known = dict.fromkeys(sorted(self.columns))
         wanted = [name for one in ("_served", *columns) for name in holders(known, one)]

@@ -114,8 +114,8 @@ class FromAnswers:
     def notes(self) -> list[str]:
         """What whoever uses the set should know of the answers."""
         said = [
-            f"of the answers of service {log.service!r} {log.share:.6g} are kept: the newest that "
-            "is kept need not be the newest that was given"
+            f"a share of {log.share:.6g} of the answers of service {log.service!r} is kept: the "
+            "newest of them need not be the newest that was given"
             for log in self._logs
             if log.share < 1
         ]
