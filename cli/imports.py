@@ -90,7 +90,7 @@ def open_rows(
             expected="a path or URL, or --query and SQL",
             hint="tegula import payments 'history/*.parquet'",
         )
-    return open_source(place, settings.checkpoint_options if "://" in place else {})
+    return open_source(place, settings.source_options)
 
 
 def mapping_of(maps: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..schemas.codec import dump, load
+from ..schemas.codec import dump, load, load_streams
 from ..schemas.definitions import Definitions, Stream
 from ..schemas.errors import (
     ChangedStream,
@@ -95,14 +95,14 @@ def _check_streams(definitions: Definitions, registry: Registry) -> None:
     """Raise `DefinitionErrors` if a stream now means something else by a name that it had before.
 
     One reader serves all builds of a stream, those of older definitions too, and one archive holds
-    all that ever came; either takes new columns, and neither a column of two types.
+    all that ever came, also of columns that have left; either takes new columns, and neither a
+    column of two types.
     """
-    head = registry.head()
-    stored = [] if head is None else [head.definitions]
+    stored = [*registry.every_definitions()]
     stored += [build.definition for build in registry.builds(("catching_up", "live"))]
     now = {stream.name: stream for stream in definitions.streams}
     found = {}
-    for before in [stream for one in stored for stream in load(one).streams]:
+    for before in [stream for one in stored for stream in load_streams(one)]:
         stream = now.get(before.name)
         if stream is not None:
             found.update({str(fault): fault for fault in _changed(before, stream)})

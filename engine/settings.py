@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Where Delta tables lie: a folder, or `s3://bucket/prefix`; `lake/` in `home` without it."""
     lake_options: dict[str, str] = Field(default_factory=dict, repr=False)
     """Of an object store: `endpoint`, `region`, `access_key`, `secret_key`, `session_token`."""
+    import_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    """The same of a store that imports are read from, where it is not the lake's."""
     maintain_interval_s: float = Field(3600.0, ge=0, le=31 * 86_400)
     """How often the engine merges small files of the lake and deletes old ones; 0: never."""
     maintain_file_bytes: int = Field(128 << 20, ge=32 << 20, le=4 << 30)
@@ -212,6 +214,11 @@ class Settings(BaseSettings):
         if self.lake is None or not self.lake_is_here:
             return self.home / "lake"
         return self.project / Path(self.lake).expanduser()
+
+    @property
+    def source_options(self) -> dict[str, str]:
+        """How the object store is reached that imports are read from."""
+        return self.import_options or self.lake_options
 
     @property
     def datasets_path(self) -> Path:

@@ -109,12 +109,17 @@ def load(stored: Mapping[str, Any], look_up: LookUp | None = None) -> Definition
             where="stored definitions", got=f"format {stored.get('format')}", expected=f"{FORMAT}"
         )
     entities = {one["name"]: _load_entity(one) for one in stored["entities"]}
-    streams = {one["name"]: _load_stream(one) for one in stored["streams"]}
+    streams = {stream.name: stream for stream in load_streams(stored)}
     views = {one["name"]: _load_view(one, entities, streams, look_up) for one in stored["views"]}
     services = [_load_service(one, views) for one in stored["services"]]
     return Definitions(
         tuple(entities.values()), tuple(streams.values()), tuple(views.values()), tuple(services)
     )
+
+
+def load_streams(stored: Mapping[str, Any]) -> tuple[Stream, ...]:
+    """The streams alone of what `dump` stored."""
+    return tuple(_load_stream(one) for one in stored["streams"])
 
 
 def dump_entity(entity: Entity) -> dict[str, Any]:

@@ -94,6 +94,11 @@ class DatasetWriter:
                 self._actions, mode="append", schema=table.schema(), partition_by=[]
             )
 
+    def add(self, path: str, content: bytes) -> None:
+        """Put a file of another kind beside the table's."""
+        with usable(self.building), LocalLake(self.building).stream(path) as file:
+            file.write(content)
+
     def put(self) -> None:
         """Let the folder be what was written, in one step."""
         with usable(self.folder):

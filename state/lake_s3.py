@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import polars as pl
 from pyarrow import fs
@@ -19,17 +19,7 @@ from pyarrow.parquet import FileMetaData, ParquetFile
 
 from ..schemas.errors import SettingsError
 from .lake import Lake, LocalLake, RowFile, RowGroup, Stored
-from .object_store import check_options, s3_files
-
-_NAMES: Final = {
-    "endpoint": "AWS_ENDPOINT_URL",
-    "region": "AWS_REGION",
-    "access_key": "AWS_ACCESS_KEY_ID",
-    "secret_key": "AWS_SECRET_ACCESS_KEY",
-    "session_token": "AWS_SESSION_TOKEN",
-}
-# A store that is away is tried again by who writes, who says so meanwhile.
-_PATIENCE: Final = {"timeout": "30s", "connect_timeout": "5s", "max_retries": "3"}
+from .object_store import check_options, delta_options, s3_files
 
 
 def open_lake(place: str, options: Mapping[str, str], project: Path) -> Lake:
@@ -50,15 +40,7 @@ def open_lake(place: str, options: Mapping[str, str], project: Path) -> Lake:
             expected="a folder, or s3://bucket/prefix",
         )
     check_options(options, "lake_options")
-    return ObjectLake(s3_files(options), rest.strip("/"), _of_delta(options))
-
-
-def _of_delta(options: Mapping[str, str]) -> dict[str, str]:
-    """The options as Delta's library takes them."""
-    given = {_NAMES[name]: value for name, value in options.items() if value}
-    if options.get("endpoint", "").startswith("http://"):
-        given["AWS_ALLOW_HTTP"] = "true"
-    return {**given, **_PATIENCE, "aws_conditional_put": "etag"}
+    return ObjectLake(s3_files(options), rest.strip("/"), delta_options(options))
 
 
 class ObjectLake:

@@ -111,6 +111,11 @@ class Registry:
         with self._read() as db:
             return ask.head(db)
 
+    def every_definitions(self) -> tuple[Mapping[str, Any], ...]:
+        """The definitions of every version that there was, the oldest first. O(versions)."""
+        with self._read() as db:
+            return ask.every_definitions(db)
+
     def prints(self, version: int) -> dict[str, ViewPrint]:
         """The fingerprints of each view as of `version`; empty if there is no such version."""
         with self._read() as db:

@@ -44,6 +44,12 @@ def head(db: sa.Connection) -> Version | None:
     return Version(row.number, definitions, row.author, row.message, row.created_us)
 
 
+def every_definitions(db: sa.Connection) -> tuple[Mapping[str, Any], ...]:
+    """The definitions of all versions, the oldest first."""
+    rows = db.execute(sa.select(VERSION.c.definitions).order_by(VERSION.c.number))
+    return tuple(json.loads(row.definitions) for row in rows)
+
+
 def definitions_at(db: sa.Connection, catalogue: int) -> Version | None:
     """The version of definitions under which a version of the catalogue served."""
     served = sa.select(CATALOGUE.c.definitions).where(CATALOGUE.c.version == catalogue)

@@ -274,7 +274,8 @@ class TestDriver:
         `source` is a path or URL of files or a Delta table; with a `query`, a DuckDB database or
         the empty text. Raises what that command says.
         """
-        asked = imports.asked(self.engine.deployed.streams[stream], source, query, mapping, None)
+        plan, options = self.engine.deployed.streams[stream], self._settings.source_options
+        asked = imports.asked(plan, source, query, mapping, None, options)
         asked = replace(asked, name=name, delay_us=parse_duration(landing_delay))
         return import_rows(self._settings, asked, self.clock(), lambda what, done, total: None)
 
@@ -289,7 +290,8 @@ class TestDriver:
     ) -> Materialized:
         """Bring what of a source is new for a table, as `tegula materialize` would."""
         stream, since_us = self.engine.deployed.streams[table], newest_us(self._settings, table)
-        asked = imports.asked(stream, source, query, mapping, since_us)
+        options = self._settings.source_options
+        asked = imports.asked(stream, source, query, mapping, since_us, options)
         keys = imports.keys_of(self.engine.deployed, table)
         asked = replace(asked, keys=keys, delay_us=parse_duration(landing_delay))
         return materialize(self._settings, asked, self.clock(), lambda what, done, total: None)

@@ -18,10 +18,11 @@ def asked(
     query: str | None,
     mapping: Mapping[str, str] | None,
     since_us: int | None,
+    options: Mapping[str, str],
 ) -> Asked:
     """The rows of `source`, or of a query over it, for a stream; without a name yet."""
     place = str(source)
-    rows = open_source(place, {}) if query is None else query_source(query, place, since_us)
+    rows = open_source(place, options) if query is None else query_source(query, place, since_us)
     return Asked(stream, rows, "", dict(mapping or {}))
 
 

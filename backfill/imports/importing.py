@@ -173,13 +173,14 @@ def entry_of(asked: Asked, held: Held, began_us: int) -> Import:
 def begin(folder: Path, asked: Asked, now_us: int) -> int:
     """Begin an import in its folder, or go on with it; returns when it began, µs.
 
-    What another request, or the same of another source, has left there goes.
+    What another request, or the same of another source, has left there goes; and what a query left,
+    for nobody knows whether its rows are still those.
     """
     mark = folder / STAGING / "request.json"
     described = asked.described
     if mark.exists():
         said = orjson.loads(mark.read_bytes())
-        if said["asked"] == described:
+        if asked.source.pinned and said["asked"] == described:
             return int(said["began_us"])
     for left in (*folder.glob("part-*"), folder / STAGING):
         if left.is_dir():

@@ -24,6 +24,7 @@ from pyarrow import dataset, fs
 
 from ...schemas.errors import BadRequest, SettingsError
 from ...state.delta_source import delta_files
+from ...state.object_store import check_options, s3_files
 from .texts import json_chunks, text_chunks
 
 CHUNK_ROWS: Final = 524_288
@@ -43,6 +44,8 @@ SUFFIXES: Final[Mapping[str, str]] = {
     ".ndjson.gz": "json",
 }
 """The endings of files that can be read, and what they say of the content."""
+
+_S3: Final = "s3://"
 
 Rows = pl.DataFrame | list[bytes]
 """Rows as columns, or as records that are JSON already."""
@@ -101,13 +104,14 @@ class _Groups:
 def open_source(place: str, options: Mapping[str, str]) -> Source:
     """The rows at `place`: a file, a glob, a folder or a Delta table; a path or a URL of either.
 
-    `options` are those of an object store that is no local folder. Raises `BadRequest` where there
-    is nothing to read, and what reading the list of files raises.
+    `options` are those of the object store that an `s3://` URL means; without them the environment
+    says how it is reached. Raises `BadRequest` where there is nothing to read, and `SettingsError`
+    for a place that cannot be reached.
     """
-    if is_delta(place):
-        found, version = delta_files(place, options)
+    if is_delta(place, options):
+        found, version = delta_files(place, options if place.startswith(_S3) else {})
         return _parquet(found, place, f"delta {place} version {version}")
-    files, infos = list_files(place)
+    files, infos = list_files(place, options)
     kinds = {kind_of(info.path) for info in infos}
     if not infos or len(kinds) > 1 or None in kinds:
         raise BadRequest(
@@ -132,12 +136,38 @@ def open_source(place: str, options: Mapping[str, str]) -> Source:
     return Source(json_chunks(files, [info.path for info in infos]), mark, None)
 
 
-def is_delta(place: str) -> bool:
-    """Whether a Delta table lies there (of a URL: whether it says so by ending in a slash)."""
+def is_delta(place: str, options: Mapping[str, str]) -> bool:
+    """Whether a Delta table lies there. Raises `SettingsError` for what cannot be reached."""
     if "://" not in place:
         return (Path(place).expanduser() / "_delta_log").is_dir()
-    files, path = fs.FileSystem.from_uri(place.rstrip("/"))
-    return bool(files.get_file_info(f"{path}/_delta_log").type == fs.FileType.Directory)
+    if "*" in place:
+        return False
+    with _reaching(place):
+        files, path = _files_at(place.rstrip("/"), options)
+        return bool(files.get_file_info(f"{path}/_delta_log").type == fs.FileType.Directory)
+
+
+def _files_at(place: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
+    """What reaches a URL, and the path there."""
+    if place.startswith(_S3) and options:
+        check_options(options, "import_options")
+        return s3_files(options), place.removeprefix(_S3)
+    files, path = fs.FileSystem.from_uri(place)
+    return files, str(path)
+
+
+@contextmanager
+def _reaching(place: str) -> Iterator[None]:
+    """Turns what Arrow says of a place into an error that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as fault:
+        raise SettingsError(
+            "the source cannot be read",
+            where=place,
+            got=" ".join(str(fault).split()),
+            hint="a bucket's store is reached by the setting `import_options`",
+        ) from None
 
 
 def kind_of(path: str) -> str | None:
@@ -150,16 +180,17 @@ def kind_of(path: str) -> str | None:
     return next((kind for end, kind in SUFFIXES.items() if name.endswith(end)), None)
 
 
-def list_files(place: str) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
+def list_files(place: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
     """The files at `place`, in order of their paths, and where they lie.
 
     A folder stands for all files below it whose names begin with neither `_` nor `.`.
     """
-    try:
+    with _reaching(place):
         if "://" in place:
             base, star, _ = place.partition("*")
-            files, path = fs.FileSystem.from_uri(base.rpartition("/")[0] if star else place)
-            pattern = f"{path}/{place[len(base.rpartition('/')[0]) + 1 :]}" if star else None
+            within = base.rpartition("/")[0] if star else place.rstrip("/")
+            files, path = _files_at(within, options)
+            pattern = f"{path}/{place[len(within) + 1 :]}" if star else None
         else:
             files = fs.LocalFileSystem()
             path = str(Path(place).expanduser().absolute())
@@ -172,10 +203,6 @@ def list_files(place: str) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
         if info.type == fs.FileType.NotFound:
             return files, []
         found = files.get_file_info(fs.FileSelector(path, recursive=True))
-    except (OSError, pa.ArrowException) as fault:
-        raise SettingsError(
-            "the source cannot be read", where=place, got=" ".join(str(fault).split())
-        ) from None
     kept = [
         one
         for one in found
@@ -192,17 +219,24 @@ def _without_wildcards(path: Path) -> Path:
 
 
 def _visible(path: str, root: str) -> bool:
-    return not any(part.startswith(("_", ".")) for part in Path(path).relative_to(root).parts)
+    return not any(map(_is_hidden, Path(path).relative_to(root).parts))
+
+
+def _is_hidden(name: str) -> bool:
+    """What others have not finished is called so."""
+    return name.startswith(("_", "."))
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """As a shell matches: `*` stands for no `/`, but `**` does."""
+    """As a shell matches: `*` stands for no `/`, but `**` does, for visible folders."""
     parts, wanted = Path(path).parts, Path(pattern).parts
     if "**" in wanted:
         at = wanted.index("**")
         rest = wanted[at + 1 :]
         head, tail = parts[:at], parts[len(parts) - len(rest) :]
-        return len(parts) >= at + len(rest) and _same(head, wanted[:at]) and _same(tail, rest)
+        if len(parts) < at + len(rest) or any(map(_is_hidden, parts[at : len(parts) - len(rest)])):
+            return False
+        return _same(head, wanted[:at]) and _same(tail, rest)
     return _same(parts, wanted)
 
 

@@ -31,7 +31,7 @@ class _Csv:
             odd.append(row.text.encode())
             return "skip"
 
-        with opened(self.files, self.path) as stream, _named(self.path):
+        with _named(self.path), opened(self.files, self.path) as stream:
             reader = csv.open_csv(
                 stream,
                 csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
@@ -66,7 +66,7 @@ def _parsing(odd: Callable[[Any], str]) -> csv.ParseOptions:
 
 
 def _header(files: fs.FileSystem, path: str) -> tuple[str, ...]:
-    with opened(files, path) as stream, _named(path):
+    with _named(path), opened(files, path) as stream:
         options = csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
         reader = csv.open_csv(stream, options, _parsing(lambda row: "skip"))
         return tuple(reader.schema.names)
@@ -79,7 +79,7 @@ class _Json:
     rows: int | None = None
 
     def read(self) -> Iterator[list[bytes]]:
-        with opened(self.files, self.path) as stream:
+        with _named(self.path), opened(self.files, self.path) as stream:
             begun = b""
             while piece := stream.read(_BLOCK_BYTES):
                 whole, newline, begun = (begun + piece).rpartition(b"\n")
@@ -105,9 +105,12 @@ def opened(files: fs.FileSystem, path: str) -> Any:
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Turns what Arrow says of a CSV file into an error that names the file."""
+    """Turns what Arrow says of a file into an error that names it."""
     try:
         yield
+    except OSError as fault:  # which a damaged gzip is, too
+        got = " ".join(str(fault).split())
+        raise BadRequest("a file of the source cannot be read", where=path, got=got) from None
     except pa.ArrowException as fault:
         raise BadRequest(
             "this CSV file cannot be read",

@@ -84,10 +84,8 @@ def fingerprints(asked: Asked) -> dict[str, dict[str, str]]:
 def put(writer: DatasetWriter, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Finish a table with its manifest in it, and let it be seen; gives the manifest as it is."""
     writer.finish()
-    folder = writer.building / FOLDER
-    folder.mkdir(exist_ok=True)
     whole = {**manifest, "files": list(writer.hashes)}
-    (folder / NAME).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    writer.add(f"{FOLDER}/{NAME}", (json.dumps(whole, indent=2) + "\n").encode())
     writer.put()
     return whole
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
-import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import orjson
 import polars as pl
 import pytest
 
@@ -20,7 +14,6 @@ from tegula import agg
 from tegula.backfill.at_rest import reading
 from tegula.backfill.verify import verify
 from tegula.schemas.errors import ImportChanged
-from tests.support.importing import events as imported_events
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NAME = tg.Entity("name", keys={"k": tg.String})
@@ -209,41 +202,3 @@ def test_import_counts_once_however_often_the_engine_crashes(source):
         assert driver.online(VIEW, {"k": "c"}) == naive(of_key(frame, "c"), AT)
         with pytest.raises(ImportChanged):
             driver.import_rows("events", place, landing_delay="1h")
-
-
-SCRIPT = """
-import sys
-from tegula.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_import_killed_at_any_instant_and_asked_again_is_whole(tmp_path, seed):
-    project = tmp_path / "shop"
-    words = [sys.executable, "-c", SCRIPT]
-    subprocess.run([*words, "init", str(project)], check=True, capture_output=True)
-    subprocess.run([*words, "apply", "-p", str(project)], check=True, capture_output=True)
-    rows = 60_000
-    at = AT - pl.Series(np.arange(rows) % 50_000).cast(pl.Duration("ms"))
-    columns = {"card_id": ["c1"] * rows, "amount": np.arange(rows) * 0.5, "at": at}
-    frame = pl.DataFrame({**columns, "merchant": [None] * rows})
-    place = tmp_path / "h.parquet"
-    frame.write_parquet(place, row_group_size=4_000)
-    command = [*words, "import", "payments", str(place), "-p", str(project), "--json"]
-    draw, kills = random.Random(seed), 0
-    for _ in range(4):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        killer = threading.Timer(draw.uniform(0.4, 3.0), child.send_signal, [signal.SIGKILL])
-        killer.start()
-        child.communicate()
-        killer.cancel()
-        kills += child.returncode == -signal.SIGKILL
-    done = subprocess.run(command, check=True, capture_output=True)
-    assert orjson.loads(done.stdout)["events"] == rows
-    assert orjson.loads(subprocess.run(command, check=True, capture_output=True).stdout)["before"]
-    found = imported_events(project, "payments")
-    assert len(found) == rows
-    assert sorted(one["amount"] for one in found) == [n * 0.5 for n in range(rows)]
-    assert [one["at"] for one in found] == sorted(one["at"] for one in found)
-    staging = Path(project / ".tegula/lake/imports/payments").rglob("staging")
-    assert not [*staging]

@@ -21,11 +21,13 @@ from tegula.schemas.errors import (
     BadDataset,
     DatasetExists,
     DatasetMissing,
+    DiskFull,
     HistoryIncomplete,
     TableUnwritable,
 )
 from tegula.state import dataset_files
 from tegula.state.dataset_files import DatasetWriter
+from tests.support.disks import small_disk
 from tests.support.training import START_US, card, fraud, lived, made, paid, payments, shops, spine
 
 
@@ -140,6 +142,29 @@ def test_full_disk_in_the_middle_leaves_nothing(driver, tmp_path, monkeypatch):
         with pytest.raises(TableUnwritable, match="No space left"):
             made(driver, spine(1), out=tmp_path / "set")
     assert [one.name for one in tmp_path.iterdir()] == ["project"]
+
+
+def test_full_disk_wherever_it_is_met_leaves_nothing_but_the_set_that_was_there(driver, tmp_path):
+    rows = spine(*(n / 1_000 for n in range(1, 9_000)), y=[f"{n:040}" for n in range(8_999)])
+    met = set()
+    with small_disk(tmp_path / "disk", 8 << 20) as disk:
+        out = disk.path / "set"
+        made(driver, spine(1), out=out)
+        there = sorted(one.name for one in disk.path.iterdir())
+        for number in range(10):  # by turns its files of events, and its own ones
+            disk.fill(number * 16_384)
+            memory_bytes = 1 << (20 if number % 2 else 28)
+            before = read_manifest(out)["hash"]
+            try:
+                made(driver, rows, out=out, replace=True, memory_bytes=memory_bytes)
+            except (DiskFull, TableUnwritable) as full:
+                met.add(type(full))
+                assert read_manifest(out)["hash"] == before
+            disk.free()
+            assert sorted(one.name for one in disk.path.iterdir()) == there
+        made(driver, rows, out=out, replace=True, memory_bytes=1 << 20)
+        assert read_manifest(out)["rows"] == len(rows)
+    assert met == {DiskFull, TableUnwritable}
 
 
 def test_what_is_there_is_not_written_over_unasked(driver, tmp_path):

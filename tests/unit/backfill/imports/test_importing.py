@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tegula.backfill.imports import durable, importing, sources
 from tegula.backfill.imports.importing import Sizes, count, imports_of
+from tegula.backfill.imports.queries import query_source
 from tegula.connectors.decode import JsonDecoder
 from tegula.connectors.imports import ImportFile
 from tegula.connectors.source import Payloads, RawBatch
@@ -221,6 +222,25 @@ def test_import_that_was_stopped_reads_no_chunk_twice_unless_the_source_has_chan
     del reads[:]
     run_import(tmp_path, folder, name="second")
     assert reads == ["0.jsonl", "1.jsonl", "2.jsonl"]
+
+
+def test_query_that_was_stopped_brings_the_rows_that_are_there_when_it_is_asked_again(
+    tmp_path, monkeypatch
+):
+    """Its text is as it was, and what it reads need not be."""
+    place = tmp_path / "h.jsonl"
+    query = f"SELECT * FROM '{place}'"
+    for step in range(3, 9):
+        home = tmp_path / f"home-{step}"
+        write(place, rows(3))
+        with monkeypatch.context() as patched:
+            killing(patched, step)
+            with pytest.raises(Killed):
+                run_import(home, query_source(query, None))
+        write(place, rows(5))
+        if not imported(home):
+            run_import(home, query_source(query, None))
+            assert len(imported(home)) == 5
 
 
 ROWS = st.lists(

@@ -44,6 +44,8 @@ def test_parquet_files_are_read_in_order_of_paths_by_row_groups(tmp_path, monkey
     assert (source.rows, source.columns) == (6, ("n",))
     assert numbers(open_source(str(tmp_path / "*.parquet"), {})) == [1, 2, 3, 4, 5]
     assert numbers(open_source(str(tmp_path / "**/c.parquet"), {})) == [6]
+    assert numbers(open_source(str(tmp_path / "**/*.parquet"), {})) == [1, 2, 3, 4, 5, 6]
+    assert numbers(open_source(str(tmp_path / "_tmp/*.parquet"), {})) == [7]
     assert numbers(open_source(f"file://{tmp_path}/b.parquet", {})) == [4, 5]
     assert numbers(open_source(f"file://{tmp_path}/*.parquet", {})) == [1, 2, 3, 4, 5]
 
