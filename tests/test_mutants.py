@@ -11,6 +11,13 @@ import pytest
 from tests.mutants import mutants
 from tests.mutants.__main__ import noticed_by
 from tests.mutants.breaches import BREACHES
+from tests.mutants.leaks import LEAKS
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_what_a_leak_changes_stands_in_the_code_once(name):
+    module, before, _ = LEAKS[name]
+    assert inspect.getsource(importlib.import_module(f"tegula.{module}")).count(before) == 1
 
 
 def test_every_kind_of_window_has_mutants():

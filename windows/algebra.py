@@ -347,7 +347,8 @@ def finish(
     reading: Reading,
 ) -> tuple[Values, Codes]:
     """The values of k keys, whichever way the aggregate finishes."""
-    if isinstance(aggregate, AggregateAt):
+    # `isinstance` of a protocol asks the same, and costs as much as finishing some keys.
+    if hasattr(aggregate, "finish_at"):
         return aggregate.finish_at(states, params, reading)
     return aggregate.finish(states, params)
 
@@ -364,6 +365,12 @@ class Cut(Protocol):
         Where nothing does, the bounds are those of the window.
         """
         ...
+
+
+def cut_of(aggregate: Aggregate | AggregateAt) -> Cut | None:
+    """The aggregate as one that is cut by order; None if it is not."""
+    cut: Cut | None = aggregate if hasattr(aggregate, "counted") else None
+    return cut
 
 
 def take(states: States, indices: Int64s) -> States:

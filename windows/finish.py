@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ..schemas.outcomes import Status
 from ..schemas.types import DataType
-from .algebra import NOTHING, NULL, OVERFLOW, Cut, Reading, Runs, States, Values
+from .algebra import NOTHING, NULL, OVERFLOW, Reading, Runs, States, Values, cut_of
 from .algebra import finish as finish_states
 from .cover import cover
 from .geometry import Window
@@ -182,8 +182,8 @@ def _column(
     reading = Reading(at_us, window.start_us, window.end_us)
     values, kinds = finish_states(feature.aggregate, states, feature.params, reading)
     is_empty = window.rows == 0
-    if isinstance(feature.aggregate, Cut):
-        reading, counts = feature.aggregate.counted(states, feature.params, reading)
+    if (cut := cut_of(feature.aggregate)) is not None:
+        reading, counts = cut.counted(states, feature.params, reading)
         is_empty = is_empty | ~counts
     statuses = statuses_of(kinds, is_empty, found, window.coarse, window.known)
     plain = to_python(values, feature.output)

@@ -1,4 +1,4 @@
-"""Mutants: Tegula with one edge moved by a microsecond, or one event more or less.
+"""Mutants: Tegula with one edge or instant moved by a microsecond, or one event more or less.
 
 Each kind of window has some, found by introspection where the geometry is a class with `bounds`. A
 run of the tests under `TEGULA_MUTANT=<name>` must fail; `python -m tests.mutants` (`make mutate`)
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from tests.mutants.leaks import of_training_sets
 
 Apply = Callable[[], None]
 
@@ -94,7 +96,7 @@ def mutants() -> Mapping[str, Apply]:
                 move = partial(_move, kind, step * older, step * newer)
                 found[f"{name}: {edge} edge {step:+d} µs"] = move
     found |= {name: partial(_rewrite, *change) for name, change in ORDERED.items()}
-    return found | _by_own_clock() | _of_civil_days()
+    return found | _by_own_clock() | _of_civil_days() | of_training_sets()
 
 
 def _by_own_clock() -> dict[str, Apply]:

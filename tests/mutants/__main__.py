@@ -1,4 +1,4 @@
-"""Run the tests of windows against every mutant, and say which test noticed it.
+"""Run the tests of windows, or of training sets, against every mutant; say which one noticed it.
 
     python -m tests.mutants [--sample N --seed S] [NAME …]
 
@@ -15,8 +15,9 @@ import subprocess
 import sys
 
 from tests.mutants import mutants
+from tests.mutants.leaks import TESTS as TRAINING
 
-TESTS = tuple(
+WINDOWS = tuple(
     f"tests/unit/windows/test_{name}.py"
     for name in ("geometry", "rows", "over", "sessions", "coarsen", "finish", "zoned", "civil_days")
 )
@@ -25,9 +26,11 @@ _FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 
 def noticed_by(name: str) -> str | None:
     """The first test that fails under the mutant (under none, if the name is empty)."""
+    is_leak = name.startswith("training:")
+    tests = TRAINING if is_leak else WINDOWS if name else (*TRAINING, *WINDOWS)
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
     ran = subprocess.run(
-        [*command, *TESTS],
+        [*command, *tests],
         env=os.environ | {"TEGULA_MUTANT": name, "CI": ""},
         capture_output=True,
         text=True,

@@ -109,7 +109,12 @@ NAIVE_PARAMS: Mapping[str, Mapping[str, Any]] = {
 
 def fits(aggregate: str, source: str) -> bool:
     """Whether the aggregate has a meaning for the input."""
-    kinds, signature = INPUTS[source].kinds, SIGNATURES[aggregate]
+    return takes(aggregate, INPUTS[source].kinds)
+
+
+def takes(aggregate: str, kinds: tuple[str, ...]) -> bool:
+    """Whether the aggregate has a meaning for columns of these kinds."""
+    signature = SIGNATURES[aggregate]
     if not kinds:
         return signature.optional
     if signature.vectors:

@@ -1,4 +1,4 @@
-"""Real data through the real engine: streamed in blocks, read back from the state.
+"""Real data through the real engine: streamed in blocks, read back from the state; or imported.
 
 What the tests of the shared data sets have in common. The expected values are the data sets' own,
 or recomputed in SQL by DuckDB, which shares no code with the engine.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -24,6 +25,9 @@ from tests.support.stores import segments_of
 SHARDS = 2
 AT_ONCE = 4_000
 """Rows that are finished together: each takes a copy of its key's tiles."""
+
+_IN_2024_US = 1_704_067_200_000_000
+"""Later than all that is imported."""
 
 
 def micros(column: str) -> pl.Expr:
@@ -64,6 +68,31 @@ def read(
             assert Status.COARSE not in column.statuses, f"{feature.name} within history is exact"
             found[feature.name] += column.values
     return found
+
+
+def from_history(
+    view: tg.FeatureView,
+    source: str | Path,
+    asked: pl.DataFrame,
+    mapping: Mapping[str, str] | None = None,
+) -> dict[str, list[Any]]:
+    """All features of a view, one row of `asked` a row, as a training set of imported history.
+
+    `source` is imported as it lies, `mapping` as for `tegula import`; `asked` has the key columns
+    and instants `t`.
+    """
+    newest_us = max(int(asked["t"].max()), _IN_2024_US)  # type: ignore[arg-type]
+    with tg.TestDriver(view, at=newest_us, shards=SHARDS) as driver:
+        driver.import_rows(view.stream.name, source, mapping=mapping)
+        spine = asked.select(*view.entity.keys, "t")
+        made = tg.training_set(
+            spine, view, at="t", project=driver.settings, now_us=driver.clock()
+        ).to_polars()
+    assert made.height == asked.height
+    return {
+        name: one.to_physical().to_list() if one.dtype.is_temporal() else one.to_list()
+        for name, one in ((name, made[f"{view.name}:{name}"]) for name in view.features)
+    }
 
 
 def naive(query: str, **tables: pl.DataFrame) -> dict[str, list[Any]]:

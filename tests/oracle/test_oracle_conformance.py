@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.oracle import run
-from tests.oracle.conformance.judge import judge, same
+from tests.oracle.conformance.judge import HISTORY, judge, same
 from tests.oracle.conformance.paths import PATHS
 from tests.support.oracles import oracle
 
@@ -114,7 +114,9 @@ def outcome(file: dict[str, Any]) -> tuple[str, list[str]]:
 def test_oracle_conformance_passes_a_case_on_every_path(file):
     verdict, lines = outcome(file)
     assert verdict == "pass"
-    assert [line.split(":")[0] for line in lines] == [f"pass edges [{path}]" for path in PATHS]
+    assert [line.split(":")[0] for line in lines] == [
+        f"pass edges [{path}]" for path in (*PATHS, HISTORY)
+    ]
 
 
 @pytest.mark.parametrize("edge", ["open_open", "open_closed", "closed_open", "closed_closed"])

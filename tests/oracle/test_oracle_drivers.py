@@ -6,6 +6,7 @@ whose age is exactly the lifetime is still valid, an unknown driver has none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,7 @@ import polars as pl
 import tegula as tg
 from tegula import agg, lifetime, sliding
 from tegula.schemas.time import DAY_US, HOUR_US
-from tests.oracle.real import blocks, different, micros, read
+from tests.oracle.real import blocks, different, from_history, micros, read
 from tests.support.oracles import oracle
 
 STATS = tg.Stream(
@@ -56,9 +57,7 @@ def test_oracle_drivers_have_the_values_that_the_feature_store_joined():
     stats = stats.with_columns(
         at=pl.col("event_timestamp").dt.timestamp("us"), conv_rate=pl.col("conv_rate").cast(float)
     ).sort("at", maintain_order=True)
-    asked = pl.read_csv(oracle("real/feast_driver_stats_expected_first60.csv"))
-    asked = asked.with_columns(t=micros_of(asked["ts"]))
-    compared, wrong = 0, []
+    asked, compared, wrong = probes(), 0, []
     with tg.TestDriver(DRIVERS, at=int(stats["at"][0]), shards=2) as driver:
         before_us = 0
         for block_end_us, rows in blocks(stats, "at", DAY_US):
@@ -69,11 +68,27 @@ def test_oracle_drivers_have_the_values_that_the_feature_store_joined():
             before_us = end_us
             keys = [(number,) for number in due["driver_id"]]
             got = read(driver, "drivers", keys, due["t"].to_list())
-            expected = due.select(*DRIVERS.features).to_dict(as_series=False)
-            # The file holds 32 bits of each rate.
-            wrong += different(got, expected, rel_tol=1e-6)
+            wrong += unlike(got, due)
             compared += due.height
     assert (wrong, compared) == ([], 60)
+
+
+def test_oracle_drivers_have_the_joined_values_in_a_training_set_of_imported_history():
+    asked, file = probes(), oracle("real/feast_driver_stats.parquet")
+    assert unlike(from_history(DRIVERS, file, asked, {"at": "event_timestamp"}), asked) == []
+    assert asked.height == 60
+
+
+def probes() -> pl.DataFrame:
+    """What the feature store was asked for, and gave."""
+    asked = pl.read_csv(oracle("real/feast_driver_stats_expected_first60.csv"))
+    return asked.with_columns(t=micros_of(asked["ts"]))
+
+
+def unlike(got: Mapping[str, Sequence[Any]], asked: pl.DataFrame) -> list[Any]:
+    """Every difference; the file holds 32 bits of each rate."""
+    expected = asked.select(*DRIVERS.features).to_dict(as_series=False)
+    return different(got, expected, rel_tol=1e-6)
 
 
 def micros_of(texts: pl.Series) -> pl.Series:

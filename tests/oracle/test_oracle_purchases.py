@@ -14,7 +14,7 @@ import pytest
 import tegula as tg
 from tegula import agg, sliding
 from tegula.schemas.time import DAY_US
-from tests.oracle.real import blocks, different, naive, read
+from tests.oracle.real import blocks, different, from_history, naive, read
 from tests.support.oracles import oracle
 
 DAYS = (3, 14, 30)
@@ -97,3 +97,14 @@ def test_oracle_purchases_have_the_windows_that_sql_gives(name, seed):
     expected = naive(query(name), probes=asked, events=events.drop("ts").rename({"at": "event_us"}))
     assert different(got, expected) == []
     assert len(got["sum_3d"]) == asked.height == 700
+
+
+@pytest.mark.parametrize("name", list(COLUMNS))
+def test_oracle_purchases_have_the_same_windows_in_a_training_set_of_imported_history(name, seed):
+    events = table(name).sort("at", maintain_order=True).with_row_index("place")
+    asked = probes(np.random.default_rng(seed), events)
+    asked = asked.filter(pl.col("t") >= events["at"][0]).drop("probe").with_row_index("probe")
+    got = from_history(view(name), oracle(f"real/chronon_quickstart_{name}.csv"), asked)
+    expected = naive(query(name), probes=asked, events=events.drop("ts").rename({"at": "event_us"}))
+    assert different(got, expected) == []
+    assert asked.height >= 500

@@ -8,13 +8,15 @@ there are up to 512, `approx_distinct` must say the same, and within its stated 
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import pytest
 
 import tegula as tg
 from tegula import agg, lifetime, sliding
 from tegula.schemas.time import DAY_US
-from tests.oracle.real import blocks, different, micros, read
+from tests.oracle.real import blocks, different, from_history, micros, read
 from tests.support.oracles import oracle
 
 EXACT_DISTINCT_MAX = 512
@@ -65,8 +67,7 @@ def lines(customers: pl.Series) -> pl.DataFrame:
 
 @pytest.mark.slow
 def test_oracle_retail_has_the_features_that_another_engine_computed():
-    asked = pl.read_parquet(oracle("real/online_retail_expected_sample.parquet"))
-    asked = asked.with_columns(t=micros("ts"), last_purchase_ts=micros("last_purchase_ts"))
+    asked = baskets()
     events = lines(asked["customer_id"])
     wrong, compared, beyond = [], 0, 0
     with tg.TestDriver(CUSTOMERS, at=int(events["at"][0]), shards=2) as driver:
@@ -76,17 +77,37 @@ def test_oracle_retail_has_the_features_that_another_engine_computed():
             due = asked.filter(pl.col("t") >= end_us - 7 * DAY_US, pl.col("t") < end_us)
             keys = [(customer,) for customer in due["customer_id"]]
             got = read(driver, "customers", keys, due["t"].to_list())
-            items = [len(listed or ()) for listed in got["distinct_items_30d"]]
-            got["distinct_items_30d"] = items
-            names = [name for name in CUSTOMERS.features if name != "about_items_30d"]
-            expected = due.select(*names).to_dict(as_series=False)
-            for about, count in zip(got["about_items_30d"], items, strict=True):
-                is_beyond = count > EXACT_DISTINCT_MAX
-                assert abs(about - count) <= is_beyond * 5 * STANDARD_ERROR * count
-                beyond += is_beyond
-            wrong += different(got, expected, rel_tol=1e-9, abs_tol=1e-9)
+            differences, many = unlike(got, due)
+            wrong, beyond = [*wrong, *differences], beyond + many
             compared += due.height
         outcomes = driver.outcomes("customers")
     assert (wrong, compared, beyond) == ([], 2_140, 51)
     assert outcomes["filtered"] == UNKNOWN_COUNT
     assert outcomes["folded"] == events.height - UNKNOWN_COUNT
+
+
+@pytest.mark.slow
+def test_oracle_retail_has_the_same_features_in_a_training_set_of_imported_history():
+    """The whole file is imported: the lines of all customers, and of nobody."""
+    asked = baskets().sample(fraction=1, shuffle=True, seed=1)
+    got = from_history(CUSTOMERS, oracle("real/online_retail.parquet"), asked, {"at": "ts"})
+    assert (unlike(got, asked), asked.height) == (([], 51), 2_140)
+
+
+def baskets() -> pl.DataFrame:
+    """What another engine was asked for, and gave."""
+    asked = pl.read_parquet(oracle("real/online_retail_expected_sample.parquet"))
+    return asked.with_columns(t=micros("ts"), last_purchase_ts=micros("last_purchase_ts"))
+
+
+def unlike(got: dict[str, list[Any]], asked: pl.DataFrame) -> tuple[list[Any], int]:
+    """Every difference, and in how many rows items were more than are counted exactly."""
+    items = [len(listed or ()) for listed in got["distinct_items_30d"]]
+    names = [name for name in CUSTOMERS.features if name != "about_items_30d"]
+    expected, beyond = asked.select(*names).to_dict(as_series=False), 0
+    for about, count in zip(got["about_items_30d"], items, strict=True):
+        is_beyond = count > EXACT_DISTINCT_MAX
+        assert abs(about - count) <= is_beyond * 5 * STANDARD_ERROR * count
+        beyond += is_beyond
+    found = {**got, "distinct_items_30d": items}
+    return different(found, expected, rel_tol=1e-9, abs_tol=1e-9), beyond

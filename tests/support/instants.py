@@ -20,7 +20,7 @@ from tegula.windows.instants import FeatureValues
 from tegula.windows.instants.rows import Asked, EventRows, in_order
 from tegula.windows.shape import Shape
 from tegula.windows.tiles import NEVER_US, KeyedTiles, Tiles, bounds_of
-from tests.oracle.cases import INPUTS, PARAMS, fits, may_be_over
+from tests.oracle.cases import INPUTS, PARAMS, fits, has_map, may_be_over, takes
 from tests.support.aggregates import column_of
 
 STREAM = tg.Stream(
@@ -44,6 +44,29 @@ WORDS = ("", "a", "ähre", "tile", "zebra")
 ZONES = (None, "Europe/Berlin", "Asia/Kathmandu", "Nowhere")
 
 
+PAIRS: Mapping[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {
+    "nx": (("n", "x"), ("int", "float")),
+    "yesn": (("yes", "n"), ("bool", "int")),
+    "xyes": (("x", "yes"), ("float", "bool")),
+    "wordx": (("word", "x"), ("string", "float")),
+    "atat": (("at", "at"), ("time", "time")),
+    "nyesx": ((["n", "yes", "x"],), ("int", "bool", "float")),
+    "yesnx": ((["yes", "n", "x"],), ("bool", "int", "float")),
+}
+"""Columns that aggregates of several read, and their kinds, beside those in `INPUTS`."""
+
+
+def every_pair(window: Any) -> Iterable[tuple[str, Any]]:
+    """Each registered aggregate of several columns over each of `PAIRS` that it takes."""
+    for name in SIGNATURES:
+        for source, (given, kinds) in PAIRS.items():
+            if takes(name, kinds):
+                yield (
+                    f"{name}_{source}",
+                    getattr(agg, name)(*given, **PARAMS.get(name, {})).over(window),
+                )
+
+
 def every_aggregate(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
     """Each registered aggregate over each input that it takes, in a window of a kind."""
     for name in SIGNATURES:
@@ -51,6 +74,19 @@ def every_aggregate(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
             if fits(name, source) and may_be_over(name, source, kind):
                 made = getattr(agg, name)(*INPUTS[source].given, **PARAMS.get(name, {}))
                 yield f"{name}_{source}", made.over(window)
+
+
+def every_choice(window: Any, kind: str) -> Iterable[tuple[str, Any]]:
+    """The same of some events only, and by category."""
+    for name in SIGNATURES:
+        for source in INPUTS:
+            if fits(name, source) and may_be_over(name, source, kind):
+                given, params = INPUTS[source].given, PARAMS.get(name, {})
+                make = getattr(agg, name)
+                yield f"{name}_{source}_some", make(*given, **params, where="yes").over(window)
+                if has_map(name, source, kind):
+                    by = make(*given, **params, by="word", cap=2).over(window)
+                    yield f"{name}_{source}_by", by
 
 
 def some_aggregates(window: Any, kind: str) -> Iterable[tuple[str, Any]]:

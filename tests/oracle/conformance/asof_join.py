@@ -99,7 +99,7 @@ def experiment(case: Mapping[str, Any]) -> Experiment:
     }
     if keys == (EVERYTHING,):
         columns[EVERYTHING] = tg.Bool
-    return with_text_keys(Experiment(columns, keys, arrivals, readings, probes))
+    return with_text_keys(Experiment(columns, keys, arrivals, readings, probes, of_history=True))
 
 
 def stand_ins(case: Mapping[str, Any]) -> dict[Any, int]:

@@ -72,6 +72,7 @@ def newest_of_keys(
         arrivals=arrivals,
         readings={"latest": values.newest(value, EVER)},
         probes=probes,
+        of_history=True,
     )
 
 
@@ -97,6 +98,7 @@ def keys_by_newest(
         arrivals=arrivals,
         readings={f"of {one['value']}": keys_at(one["value"], key, value) for one in expected},
         probes=probes,
+        of_history=True,
     )
 
 

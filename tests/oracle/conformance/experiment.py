@@ -70,7 +70,8 @@ class Experiment:
     `where`: which events the view takes; `beside`: which ones the second, if a reading needs it.
 
     `lateness_us`: the view's allowed lateness. `expired`: which arrivals must be refused as too
-    late; none where nobody says.
+    late; none where nobody says. `of_history`: probes ask for what was at an instant, so that the
+    rows may as well be imported.
     """
 
     columns: Mapping[str, DataType]
@@ -84,6 +85,7 @@ class Experiment:
     expired: tuple[int, ...] = ()
     rel_tol: float = 1e-9
     abs_tol: float = 0.0
+    of_history: bool = False
 
     def views(self) -> list[tg.FeatureView]:
         """The view, and the second one if a reading needs it."""

@@ -9,6 +9,9 @@ from typing import Any
 
 from . import paths
 from .experiment import Experiment, Needs, Translation
+from .history import asked_for, imported
+
+HISTORY = "history"
 
 
 @dataclass
@@ -48,6 +51,8 @@ def judge(case: str, translation: Translation) -> Result:
     for number, experiment in enumerate(translation.experiments):
         try:
             found = paths.run(experiment)
+            if experiment.of_history:
+                found[HISTORY] = imported(experiment)
         except Needs as need:
             result.needs.append(str(need))
             continue
@@ -57,9 +62,9 @@ def judge(case: str, translation: Translation) -> Result:
                 where = f"experiment {number}"
                 result.differences.setdefault(path, []).append(f"{where}: {fault!r}")
             continue
-        for path in paths.PATHS:
+        for path in found:
             differences = result.differences.setdefault(path, [])
-            differences += compare(experiment, found[path])
+            differences += compare(experiment, found[path], path)
             count = len(found[path].got) + (found[path].expired is not None)
             result.value_counts[path] = result.value_counts.get(path, 0) + count
     if not result.differences and not result.needs:
@@ -67,9 +72,11 @@ def judge(case: str, translation: Translation) -> Result:
     return result
 
 
-def compare(experiment: Experiment, found: paths.Found) -> Iterator[str]:
+def compare(experiment: Experiment, found: paths.Found, path: str) -> Iterator[str]:
     """Every difference: expected, got, where."""
     asked, got = len(experiment.probes), len(found.got)
+    if path == HISTORY:
+        asked = asked_for(experiment)
     if asked != got:
         yield f"{asked} values asked for, {got} got"
     for one in found.got:

@@ -104,6 +104,7 @@ def experiment(
         arrivals=arrivals,
         readings=readings,
         probes=probes,
+        of_history=True,
         rel_tol=case.get("rel_tol", 1e-9),
         abs_tol=case.get("abs_tol", 1e-9),
     )

@@ -1,4 +1,4 @@
-"""The four ways by which a value can be had, each through the engine's own code.
+"""The ways by which a value can be had, each through the engine's own code.
 
 * `stream`: events one by one through decoding, lifting and commits; the key's rows are read back
   from the state and finished at the instant.
@@ -7,6 +7,8 @@
 * `serving`: the online store that the mirror wrote, and the code that answers requests: a body of
   JSON in, a body of JSON out. What is past is asked for with `as_of`, as late as it still holds.
 * `training`: log and archive, by `tegula.training_set`, when as much had come as for serving.
+
+Where a case asks for what was at an instant there is a fifth, `history` (`history.py`).
 """
 
 from __future__ import annotations
@@ -74,15 +76,15 @@ def run(experiment: Experiment) -> dict[str, Found]:
 def live(experiment: Experiment) -> dict[str, Found]:
     """The stream path and the serving path: one engine, read at two ends."""
     views, arrivals = experiment.views(), experiment.arrivals
-    streamed = _by(experiment.probes, lambda probe: probe.after)
-    served = _by(experiment.probes, experiment.served_after)
+    streamed = by(experiment.probes, lambda probe: probe.after)
+    served = by(experiment.probes, experiment.served_after)
     stops = sorted({*streamed, *served, len(arrivals)})
     single = len(arrivals) <= ONE_BY_ONE_MAX
     from_state: list[Got] = []
     from_store: list[Got] = []
-    from_events: list[Got] = []
+    from_training: list[Got] = []
     expired: list[int] = []
-    with tg.TestDriver(*views, at=_start_us(experiment), shards=SHARDS) as driver:
+    with tg.TestDriver(*views, at=start_us(experiment), shards=SHARDS) as driver:
         sent = 0
         for stop in stops:
             for block in _blocks(sent, stop, single):
@@ -97,21 +99,21 @@ def live(experiment: Experiment) -> dict[str, Found]:
                 latest_us = max((p.at_us for p in served.get(stop, ())), default=0)
                 driver.advance_to(max(driver.clock(), latest_us))
             from_store += _from_store(driver, experiment, served.get(stop, ()))
-            from_events += _from_events(driver, experiment, served.get(stop, ()))
+            from_training += from_events(driver, experiment, served.get(stop, ()))
     known = tuple(expired) if single else None
     return {
         "stream": Found(from_state, known),
         "serving": Found(from_store, None),
-        "training": Found(from_events, None),
+        "training": Found(from_training, None),
     }
 
 
 def replayed(experiment: Experiment) -> Found:
     """The replay path: a fresh build from the archive for each stretch that a probe asks for."""
     views, arrivals = experiment.views(), experiment.arrivals
-    wanted = _by(experiment.probes, experiment.served_after)
+    wanted = by(experiment.probes, experiment.served_after)
     got: list[Got] = []
-    with tg.TestDriver(*views, at=_start_us(experiment), shards=SHARDS) as driver:
+    with tg.TestDriver(*views, at=start_us(experiment), shards=SHARDS) as driver:
         sent = 0
         for stop in sorted({*wanted, len(arrivals)}):
             _send(driver, arrivals[sent:stop])
@@ -124,14 +126,14 @@ def replayed(experiment: Experiment) -> Found:
         return Found(got, driver.outcomes("case")["expired"])
 
 
-def _by(probes: Sequence[Probe], place: Any) -> dict[int, list[Probe]]:
+def by(probes: Sequence[Probe], place: Any) -> dict[int, list[Probe]]:
     found: dict[int, list[Probe]] = defaultdict(list)
     for probe in probes:
         found[place(probe)].append(probe)
     return found
 
 
-def _start_us(experiment: Experiment) -> int:
+def start_us(experiment: Experiment) -> int:
     known = [arrival.known_us for arrival in experiment.arrivals]
     return min(known, default=0)
 
@@ -204,7 +206,7 @@ def _from_store(
         for one, feature in view.features.items()
         if feature.output.kind == "time"
     }
-    for at_us, group in _by(probes, lambda probe: probe.at_us).items():
+    for at_us, group in by(probes, lambda probe: probe.at_us).items():
         for begin in range(0, len(group), KEYS_A_REQUEST):
             some = group[begin : begin + KEYS_A_REQUEST]
             body: dict[str, Any] = {
@@ -224,8 +226,8 @@ def _from_store(
                 yield _read(experiment, probe, _parts(content, names, instants, place))
 
 
-def _from_events(
-    driver: tg.TestDriver, experiment: Experiment, probes: Sequence[Probe]
+def from_events(
+    driver: tg.TestDriver, experiment: Experiment, probes: Sequence[Probe], clock: str = "event"
 ) -> Iterator[Got]:
     """Probes as the rows of a training set."""
     if not probes:
@@ -241,6 +243,7 @@ def _from_events(
         spine,
         experiment.views(),
         at="probed",
+        clock=clock,
         include=["status"],
         project=driver.settings,
         now_us=max(driver.clock(), *(probe.at_us for probe in probes)),

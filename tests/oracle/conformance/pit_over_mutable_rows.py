@@ -103,6 +103,7 @@ def experiment(
         arrivals=arrivals,
         readings={feature["name"]: make(feature["agg"], feature["column"], window)},
         probes=probes,
+        of_history=True,
     )
 
 
