@@ -369,8 +369,8 @@ class Cut(Protocol):
 
 def cut_of(aggregate: Aggregate | AggregateAt) -> Cut | None:
     """The aggregate as one that is cut by order; None if it is not."""
-    cut: Cut | None = aggregate if hasattr(aggregate, "counted") else None
-    return cut
+    given: Any = aggregate
+    return given if hasattr(given, "counted") else None
 
 
 def take(states: States, indices: Int64s) -> States:
