@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from tests.oracle.many_served import (
 )
 from tests.oracle.test_oracle_flights import ANSWERS, FLIGHT_COUNT, VIEWS, month
 from tests.support.oracles import oracle
+
+_LOG = logging.getLogger(__name__)
 
 DAYS = int(os.environ.get("TEGULA_FLIGHTS_DAYS", "1"))
 """Days of 2013 whose departures are compared; 366 for the whole year."""
@@ -119,4 +122,4 @@ def test_oracle_flights_have_the_values_that_were_served_at_their_instants():
     assert expected.width == len(made.manifest["columns"]) == 116
     assert made.rows == expected.height == spine.height
     assert differing(made.to_polars(), expected) == {}
-    print(f"{made.rows} rows of {expected.width} values: all as served")  # noqa: T201 - asked for
+    _LOG.info("%d rows of %d values: all as served", made.rows, expected.width)

@@ -62,7 +62,7 @@ def judge(case: str, translation: Translation) -> Result:
                 where = f"experiment {number}"
                 result.differences.setdefault(path, []).append(f"{where}: {fault!r}")
             continue
-        for path in found:
+        for path in filter(found.__contains__, (*paths.PATHS, HISTORY)):
             differences = result.differences.setdefault(path, [])
             differences += compare(experiment, found[path], path)
             count = len(found[path].got) + (found[path].expired is not None)
