@@ -72,10 +72,16 @@ def execute(notebook: NotebookNode, folder: Path, port: str) -> None:
 
 
 def shown(notebook: NotebookNode) -> Iterator[str]:
-    """What each cell of code shows, as text without colours."""
+    """What each cell of code prints or gives, as text without colours.
+
+    Not what goes to the standard error, nor what is only displayed: how far long work is, which
+    shows where a machine is slow.
+    """
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            texts = [one.get("text") or one.data["text/plain"] for one in cell.outputs]
+            printed = [one.text for one in cell.outputs if one.get("name") == "stdout"]
+            given = [one for one in cell.outputs if one.output_type == "execute_result"]
+            texts = [*printed, *(one.data["text/plain"] for one in given)]
             lines = _COLOURS.sub("", "".join(texts)).splitlines()
             yield "\n".join(line.rstrip() for line in lines)
 
