@@ -91,7 +91,7 @@ def compare(
     if shape.segment_reach_us is not None:
         pairs.append(
             [
-                Settled.of_instants(shape, one.gathered, one.instants, horizon_us)
+                Settled.of_instants(shape, one.gathered, one.instants, kept_us)
                 for one in (stored, made)
             ]
         )

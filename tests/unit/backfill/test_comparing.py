@@ -76,7 +76,7 @@ def test_coarse_tile_that_is_kept_longer_than_a_finer_one_makes_no_difference(pa
     assert differences((two, one)) == []
 
 
-@pytest.mark.parametrize("shape", [shape_of(["count", "sum"], [Sliding(HOUR, MINUTE)])])
+@pytest.mark.parametrize("shape", [shape_of(["count", "sum"], [Sliding(HOUR, MINUTE)]), EXACT])
 def test_key_that_a_fold_left_nothing_of_is_compared_from_its_new_events_on(pair):
     """No row tells its horizon any more; that it may have been folded, all other keys tell."""
     one, _ = pair
