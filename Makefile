@@ -60,7 +60,7 @@ test: setup services lint types  ## Everything: rules, types, and every kind of 
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 deep: setup services  ## The same with many more examples and seeds: hours
-	TEGULA_ORACLE_EXAMPLES=1000 TEGULA_ORACLE_EVERY=1 TEGULA_SIMULATION_SEEDS=500 TEGULA_KILLS=100 \
+	TEGULA_ORACLE_EXAMPLES=1000 TEGULA_ORACLE_EVERY=1 TEGULA_SIMULATION_SEEDS=500 TEGULA_KILLS=25 \
 	    $(BIN)/pytest -n $(JOBS) --dist loadgroup --hypothesis-profile=deep $(ARGS)
 
 unit: setup  ## The quick part of the tests

@@ -122,13 +122,13 @@ class Spool:
 
     def _write(self) -> None:
         try:
-            for frame in self._frames:
-                table = frame.rechunk().to_arrow(compat_level=_OLDEST)
-                if self._writer is None:
-                    self._path = self._workspace.file(self._number)
-                    self._sink = self._path.open("wb")
-                    self._writer = pa.ipc.new_stream(self._sink, table.schema)
-                self._writer.write_batch(_one_batch(table))
+            # As one batch: each costs as much as thousands of rows, once more where it is read.
+            table = pl.concat(self._frames).rechunk().to_arrow(compat_level=_OLDEST)
+            if self._writer is None:
+                self._path = self._workspace.file(self._number)
+                self._sink = self._path.open("wb")
+                self._writer = pa.ipc.new_stream(self._sink, table.schema)
+            self._writer.write_batch(_one_batch(table))
         except OSError as fault:
             raise DiskFull(where=str(self._path), got=str(fault)) from fault
         self._workspace.spilled_bytes += self._bytes

@@ -39,11 +39,15 @@ class Died(BaseException):
 
 @dataclass(frozen=True)
 class Write:
-    """A function that makes something durable; `refusal` is what it raises if it is refused."""
+    """A function that makes something durable; `refusal` is what it raises if it is refused.
+
+    `weight` makes faults likelier of one that a run calls a few times only.
+    """
 
     owner: type
     name: str
     refusal: Callable[[], TegulaError] | None = None
+    weight: int = 1
 
     def __str__(self) -> str:
         return f"{self.owner.__name__}.{self.name}"
@@ -73,7 +77,7 @@ WRITES = (
     Write(LmdbWriter, "write", _full),
     Write(LmdbWriter, "publish"),
     Write(LmdbWriter, "keep_builds"),
-    Write(MarkedTable, "append", _down),
+    Write(MarkedTable, "append", _down, weight=10),
     Write(DeadLetter, "append"),
     Write(Archive, "flush"),
     Write(Upkeep, "_vacuum", _down),
@@ -93,7 +97,7 @@ WRITES = (
 )
 
 
-_CREATION = Write(DeltaTable, "create")
+_CREATION = Write(DeltaTable, "create", weight=5)
 
 
 class Faults:
@@ -142,7 +146,7 @@ class Faults:
         return call
 
     def _draw(self, write: Write) -> str:
-        if not self.armed or self._chance.random() >= self.likelihood:
+        if not self.armed or self._chance.random() >= self.likelihood * write.weight:
             return ""
         fate = self._chance.choice(("before", "after", "refused", "unsure"))
         if write.refusal is None:

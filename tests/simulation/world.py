@@ -381,7 +381,7 @@ ACTIONS: Mapping[str, int] = {
     "step": 10,
     "gather": 6,
     "look": 3,
-    "archive": 3,
+    "archive": 5,
     "maintain": 2,
     "define": 2,
     "backfill": 4,

@@ -1,8 +1,7 @@
 """Commands that are killed at chosen moments, each in a process of its own.
 
-One process imports everything, does nothing, and forks for each command: a command begins at once,
-so that a kill finds it at its work, and many of them cost little. (Threads of allocators, all that
-there are before anything is done, know of forks.)
+A command says when it has imported everything: a kill finds it at its work. (Forking one process
+that has would be quicker, but for threads that imports start, and that a fork leaves behind.)
 """
 
 from __future__ import annotations
@@ -14,46 +13,35 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-_FORKING = """
-import json, os, signal, sys
+_COMMAND = """
+import os, signal, sys
 import tegula.cli.dataset, tegula.cli.imports, tegula.cli.materialize
 from tegula.cli.main import main
 
 EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+last, steps = int(sys.argv[1]), 0
 
-def child(words, last, said):
-    out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    steps = 0
-    def step(event, given):
-        nonlocal steps
-        if event in EVENTS:
-            steps += 1
-            if steps == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(step)
-    code = main(words)
-    sys.stdout.write(f"steps {steps}\\n")
-    sys.stdout.flush()
-    os._exit(code)
+def step(event, given):
+    global steps
+    if event in EVENTS:
+        steps += 1
+        if steps == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-while line := sys.stdin.readline():
-    words, last, said = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        child(words, last, said)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+os.write(int(sys.argv[2]), b"!")
+sys.addaudithook(step)
+code = main(sys.argv[3:])
+sys.stdout.write(f"steps {steps}\\n")
+sys.stdout.flush()
+os._exit(code)
 """
+
+_LIMIT_S = 300.0
 
 
 @dataclass
@@ -62,10 +50,11 @@ class Commands:
 
     folder: Path
     chance: random.Random
-    process: subprocess.Popen[str]
     seconds: float = 0.0
     """How long the last whole command took, and `steps` how often it touched names of files."""
     steps: int = 0
+    took_s: float = 0.0
+    """How long the last one was at its work."""
     moments: list[str] = field(default_factory=list)
     """When each was killed, for who reads of a failure."""
 
@@ -75,11 +64,10 @@ class Commands:
 
     def run(self, *words: str | Path, code: int = 0) -> str:
         """Run a command to its end; what it printed."""
-        began_s = time.monotonic()
         ended = self._run(words, 0, None)
         text = self._said.read_text()
         assert ended == code, f"{words} ended with {ended} after {self.moments}:\n{text}"
-        self.seconds = time.monotonic() - began_s
+        self.seconds = self.took_s
         self.steps = int(text.split()[-1])
         return text
 
@@ -96,32 +84,29 @@ class Commands:
             self.moments[-1] += ", too late"
 
     def _run(self, words: Sequence[str | Path], last: int, after_s: float | None) -> int:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        line = orjson.dumps([[str(word) for word in words], last, str(self._said)]).decode()
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
-        pid = int(self.process.stdout.readline())
+        ready, tells = os.pipe()
+        given = [str(last), str(tells), *map(str, words)]
+        with self._said.open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _COMMAND, *given],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                pass_fds=(tells,),
+            )
+        os.close(tells)
+        os.read(ready, 1)
+        os.close(ready)
+        began_s = time.monotonic()
         killer: Any = None
         if after_s is not None:
-            killer = threading.Timer(after_s, os.kill, (pid, signal.SIGKILL))
+            killer = threading.Timer(after_s, process.kill)
             killer.start()
         try:
-            return int(self.process.stdout.readline())
+            return process.wait(_LIMIT_S)
         finally:
+            self.took_s = time.monotonic() - began_s
             if killer is not None:
                 killer.cancel()
                 killer.join()
-
-
-@contextmanager
-def commands(folder: Path, seed: int) -> Iterator[Commands]:
-    """A process that runs commands, for a while; `folder` is for what they say."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield Commands(folder, random.Random(seed), process)
-    finally:
-        process.communicate()
-        assert process.returncode == 0
+            process.kill()
