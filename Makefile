@@ -17,7 +17,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services lint mypy pyright types test deep unit golden demo bench mutate simulate simulate-mutants \
+.PHONY: help setup services lint mypy pyright types test deep unit year golden demo bench mutate simulate simulate-mutants \
     chaos constraints clean
 
 help:  ## Show this list
@@ -65,6 +65,9 @@ deep: setup services  ## The same with many more examples and seeds: hours
 
 unit: setup  ## The quick part of the tests
 	$(BIN)/pytest -q -m "not slow and not services" tests/unit $(ARGS)
+
+year: setup  ## Every departure of 2013, 116 features: as served, and as a training set
+	TEGULA_FLIGHTS_DAYS=366 $(BIN)/pytest -q tests/oracle/test_oracle_training.py -k served $(ARGS)
 
 golden: setup  ## Write the golden files anew (then read the difference)
 	$(BIN)/pytest -q tests/golden --update-golden $(ARGS); git --no-pager diff --stat tests/golden

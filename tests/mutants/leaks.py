@@ -133,13 +133,13 @@ LEAKS: Mapping[str, tuple[str, str, str]] = {
     ),
     "history begins 1 µs later": (
         "backfill.training.compute",
-        "before = at_us < begin.begins_us",
-        "before = at_us <= begin.begins_us",
+        "before = pairs.at_us + part.delay_us < begin.begins_us",
+        "before = pairs.at_us + part.delay_us <= begin.begins_us",
     ),
     "history begins 1 µs sooner": (
         "backfill.training.compute",
-        "before = at_us < begin.begins_us",
-        "before = at_us < begin.begins_us - 1",
+        "before = pairs.at_us + part.delay_us < begin.begins_us",
+        "before = pairs.at_us + part.delay_us < begin.begins_us - 1",
     ),
     "what comes late is late 1 µs longer": (
         "backfill.training.compute",

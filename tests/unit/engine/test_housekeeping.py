@@ -46,6 +46,7 @@ def engine(tmp_path):
             engine_status_path=tmp_path / "engine.json", home=tmp_path, maintain_interval_s=0
         ),
         worker=ALONE,
+        here=(0,),
         mirrors=nothing,
         archiving=SimpleNamespace(report=dict),
         checkpointing=SimpleNamespace(turn=lambda: None, report=dict),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import get_args
 
 import numpy as np
@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import tegula as tg
+from tegula.schemas.outcomes import Status
 from tegula.schemas.signatures import SIGNATURES
 from tegula.schemas.time import DAY_US, HOUR_US
 from tegula.schemas.windows import WindowSpec
@@ -113,6 +114,18 @@ def compare(features, rng) -> None:
 @pytest.mark.parametrize("name", WINDOWS)
 def test_oracle_every_aggregate_is_what_serving_gives(name, seed):
     compare(every_aggregate(WINDOWS[name], KINDS.get(name, name)), np.random.default_rng(seed))
+
+
+def test_key_is_found_until_the_microsecond_when_retention_ends():
+    build = build_of([("n", tg.agg.count().over(tg.sliding("10m")))])
+    shape, event_us = build.shape, 7 * HOUR_US
+    assert shape.retention_us is not None
+    rows = drawn(build, np.random.default_rng(0), 1, 1, 1)
+    rows = replace(rows, order=replace(rows.order, event_us=np.array([event_us])))
+    asked = Asked(np.zeros(3, np.int64), event_us + shape.retention_us + np.array([-1, 0, 1]))
+    got = values_at(shape, rows, asked)
+    assert got[0].statuses.tolist() == [Status.EMPTY, Status.EMPTY, Status.NOT_FOUND]
+    assert not differences(shape, got, served(shape, rows, asked))
 
 
 @pytest.mark.parametrize("name", OTHERS)
