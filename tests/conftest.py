@@ -83,9 +83,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # share nothing, and one after the other they would be what all others wait for.
     for item in items:
         alone = "test_docs_page_runs" in item.nodeid
-        asks_for_kafka = "kafka" in getattr(item, "fixturenames", ()) or (
-            alone and "kafka" in item.nodeid
-        )
+        given = str(getattr(getattr(item, "callspec", None), "id", ""))
+        asks_for_kafka = "kafka" in getattr(item, "fixturenames", ()) or "kafka" in given
         group = "kafka" if asks_for_kafka else item.nodeid if alone else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
         if asks_for_kafka or SERVICES.intersection(getattr(item, "fixturenames", ())):
