@@ -25,8 +25,8 @@ from ...connectors.imports import Import, ImportFile
 from ...engine.plan import StreamPlan
 from ...engine.settings import Settings
 from ...schemas.errors import ImportChanged, ImportRunning
+from ...state.durable import write_durably
 from .convert import Converter
-from .durable import write_durably
 from .merging import landed, merge
 from .sources import Source
 from .staging import Held, Judge, Rules, count_rows, stage

@@ -16,8 +16,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ...connectors.imports import GROUP_ROWS, SCHEMA, Part
+from ...state.durable import write_durably
 from ...windows.algebra import Bools, Int64s
-from .durable import write_durably
 from .staging import NO_TIME_US, Run
 
 

@@ -26,9 +26,9 @@ from ...connectors.payloads import Payloads
 from ...connectors.source import RawBatch
 from ...engine.plan import StreamPlan
 from ...schemas.outcomes import RecordCode
+from ...state.durable import write_durably
 from ...windows.algebra import Bools, Int64s
 from .convert import Converter
-from .durable import write_durably
 from .sources import Chunk
 
 NO_TIME_US: Final = -(2**63)

@@ -24,7 +24,7 @@ import polars as pl
 
 from ...connectors.imports import Import, ImportFile
 from ...engine.settings import Settings
-from .durable import write_durably
+from ...state.durable import write_durably
 from .importing import SIZES, STAGING, Asked, Progress, Sizes, adding, begin, hold, opened, rules
 from .merging import Chosen, landed, merge
 from .staging import NO_TIME_US, Held, Judge, Run, ids_of, stage, times_of
