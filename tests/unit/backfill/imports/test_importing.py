@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tegula.backfill.imports import durable, importing, sources
+from tegula.backfill.imports import importing, sources
 from tegula.backfill.imports.importing import Sizes, count, imports_of
 from tegula.backfill.imports.queries import query_source
 from tegula.connectors.decode import JsonDecoder
 from tegula.connectors.imports import ImportFile
 from tegula.connectors.source import Payloads, RawBatch
 from tegula.schemas.errors import ImportChanged, ImportRunning
+from tegula.state import durable
 from tests.support.importing import (
     NOW_US,
     SCHEMA,
@@ -148,7 +149,7 @@ def killing(monkeypatch, at_step: int) -> None:
         if steps == at_step:
             raise Killed
 
-    sync, add = durable.sync, ImportFile.add
+    sync, add = durable.sync_file, ImportFile.add
 
     def killing_sync(path):
         step()
@@ -160,7 +161,7 @@ def killing(monkeypatch, at_step: int) -> None:
         step()
         return added
 
-    monkeypatch.setattr(durable, "sync", killing_sync)
+    monkeypatch.setattr(durable, "sync_file", killing_sync)
     monkeypatch.setattr(ImportFile, "add", killing_add)
 
 
